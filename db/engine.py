@@ -1,0 +1,108 @@
+"""Connections: one engine per process, made by whoever starts the process and handed down."""
+
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.orm import Session, sessionmaker
+
+from db.settings import DatabaseSettings, SettingsError
+
+READ_ONLY = "pyramidion_read_only"  # execution option, see session_factory
+OLDEST_SQLITE = (3, 35, 0)  # RETURNING
+
+
+def make_engine(settings: DatabaseSettings) -> Engine:
+    """Open the database of the settings; nothing is connected before the first use, except SQLite's folder.
+
+    Raises SettingsError where the URL, the driver or the folder can't be used.
+    """
+    url = settings.url()
+    if url.get_backend_name() == "sqlite":
+        return _sqlite_engine(settings)
+    try:
+        return create_engine(
+            url,
+            pool_size=settings.database_pool_size,
+            pool_pre_ping=True,  # a restarted PostgreSQL costs one reconnect, not one failed batch
+            connect_args={"connect_timeout": 10, "application_name": "pyramidion"},
+        )
+    except ImportError as error:
+        raise SettingsError(
+            f"PostgreSQL needs psycopg, which can't be imported ({error}): pip install 'pyramidion[postgres]'"
+        ) from None
+
+
+def session_factory(engine: Engine, *, read_only: bool = False) -> sessionmaker[Session]:
+    """Make sessions: `with factory.begin() as session:` is one transaction.
+
+    Rows stay readable after the commit. On SQLite a transaction takes the write lock when it begins, so keep
+    it short; a `read_only` one takes none, never waits, and refuses writes (on PostgreSQL as well).
+    """
+    bind = engine.execution_options(**{READ_ONLY: True, **_native_read_only(engine)}) if read_only else engine
+    return sessionmaker(bind, expire_on_commit=False)
+
+
+def _native_read_only(engine: Engine) -> dict[str, bool]:
+    return {"postgresql_readonly": True} if engine.dialect.name == "postgresql" else {}
+
+
+def _sqlite_engine(settings: DatabaseSettings) -> Engine:
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise SettingsError(
+            f"SQLite {sqlite3.sqlite_version} is too old, 3.35 is needed: use a newer Python, or PostgreSQL "
+            "through PYRAMIDION_DATABASE_URL"
+        )
+    url = settings.url()
+    folder = Path(url.database or "").absolute().parent
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot make the folder {folder}: {error.strerror}; set PYRAMIDION_HOME to one you may write"
+        ) from None
+    engine = create_engine(
+        url,
+        pool_size=settings.database_pool_size,
+        connect_args={"timeout": settings.sqlite_busy_timeout_s},
+    )
+
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # BEGIN is ours to send, see begin()
+        _use_wal(connection, settings.sqlite_busy_timeout_s)
+        connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(
+            "PRAGMA recursive_triggers = ON"
+        )  # else INSERT OR REPLACE deletes past the triggers
+
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _begin(connection: Connection) -> None:
+    # A transaction that reads first and writes later can't wait for another writer: SQLite refuses it at once
+    # ("database is locked"), whatever the timeout. So whoever may write takes the write lock at the start.
+    read_only = bool(connection.get_execution_options().get(READ_ONLY))
+    remembered: dict[str, Any] = connection.connection.info
+    if remembered.get(READ_ONLY, False) is not read_only:
+        connection.exec_driver_sql(f"PRAGMA query_only = {int(read_only)}")
+        remembered[READ_ONLY] = read_only
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def _use_wal(connection: sqlite3.Connection, patience_s: float) -> None:
+    # Where two processes open a new file at once, one is refused without the busy timeout being waited for.
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return

@@ -1,0 +1,21 @@
+"""The audit trail's events."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from db.ids import uuid7
+from db.tables import Event
+
+
+def record(
+    session: Session, kind: str, actor: str, subject: str | None = None, detail: dict[str, Any] | None = None
+) -> UUID:
+    """Note that `actor` did `kind` (such as model.promoted) to `subject`, and give the event's id."""
+    at = datetime.now(UTC)
+    event = Event(id=uuid7(at), at=at, kind=kind, actor=actor, subject=subject, detail=detail or {})
+    session.add(event)
+    session.flush()
+    return event.id

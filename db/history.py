@@ -1,0 +1,169 @@
+"""Looking inspections up, with their verdicts."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy.engine import Row as SqlRow
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from db.tables import AnomalyMap, Inspection, Result, Review
+
+PENDING = "pending"
+ROWS_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What to look for; what is None doesn't matter. Times are captured_at: since <= time < until."""
+
+    product: str | None = None
+    station: str | None = None
+    line: str | None = None
+    serial: str | None = None
+    lot: str | None = None
+    verdict: str | None = None  # or "pending": no verdict yet
+    since: datetime | None = None
+    until: datetime | None = None
+    model_version: str | None = None
+    min_score: float | None = None
+    max_score: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """An inspection in a list; the verdict's fields are None while it is pending."""
+
+    id: UUID
+    product: str
+    station: str
+    line: str | None
+    serial: str | None
+    lot: str | None
+    captured_at: datetime
+    received_at: datetime
+    verdict: str | None
+    score: float | None
+    threshold: float | None
+    model_version: str | None
+    judged_at: datetime | None
+    regions: list[dict[str, float]]
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Detail:
+    """All there is about one inspection."""
+
+    inspection: Inspection
+    result: Result | None
+    map: AnomalyMap | None
+    reviews: list[Review] = field(default_factory=list)  # oldest first
+
+
+class UnknownInspectionError(Exception):
+    """There is no such inspection."""
+
+    def __init__(self, id_: UUID | str) -> None:
+        super().__init__(f"there is no inspection {id_}; `pyramidion results` lists those there are")
+
+
+def search(session: Session, wanted: Filter, limit: int, after: UUID | None = None) -> list[Row]:
+    """Give up to `limit` inspections, newest first.
+
+    `after` is the last id of the page before: pages neither overlap nor shift while new inspections arrive.
+    """
+    query = _query(wanted).limit(limit)
+    if after is not None:
+        query = query.where(Inspection.id < after)
+    return [_row(found) for found in session.execute(query)]
+
+
+def stream(session: Session, wanted: Filter) -> Iterator[Row]:
+    """Give all inspections that match, newest first, without holding them in memory."""
+    for found in session.execute(_query(wanted).execution_options(yield_per=ROWS_AT_ONCE)):
+        yield _row(found)
+
+
+def inspection(session: Session, id_: UUID) -> Detail:
+    """Give all there is about an inspection; raises UnknownInspectionError."""
+    found = session.get(Inspection, id_)
+    if found is None:
+        raise UnknownInspectionError(id_)
+    reviews = session.scalars(select(Review).where(Review.inspection_id == id_).order_by(Review.id))
+    return Detail(found, session.get(Result, id_), session.get(AnomalyMap, id_), list(reviews))
+
+
+def find(session: Session, prefix: str, limit: int = 20) -> list[UUID]:
+    """Give up to `limit` inspections whose id begins with `prefix`, newest first.
+
+    Hyphens and case don't matter. Raises ValueError where the prefix can't begin an id.
+    """
+    digits = prefix.replace("-", "").lower()
+    if not re.fullmatch("[0-9a-f]{1,32}", digits):
+        raise ValueError(f"{prefix!r} can't begin an inspection's id, which is 32 hexadecimal digits")
+    first, last = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+    query = select(Inspection.id).where(Inspection.id.between(first, last)).order_by(Inspection.id.desc())
+    return list(session.scalars(query.limit(limit)))
+
+
+COLUMNS: tuple[InstrumentedAttribute[Any], ...] = (  # those of a Row, by name
+    Inspection.id,
+    Inspection.product,
+    Inspection.station,
+    Inspection.line,
+    Inspection.serial,
+    Inspection.lot,
+    Inspection.captured_at,
+    Inspection.received_at,
+    Result.verdict,
+    Result.score,
+    Result.threshold,
+    Result.model_version,
+    Result.judged_at,
+    Result.regions,
+    Result.error,
+)
+
+
+def _query(wanted: Filter) -> Select[Any]:
+    return (
+        select(*COLUMNS)
+        .outerjoin(Result, Result.inspection_id == Inspection.id)
+        .where(*_conditions(wanted))
+        .order_by(Inspection.id.desc())
+    )
+
+
+def _conditions(wanted: Filter) -> Iterator[ColumnElement[bool]]:
+    for column, value in (
+        (Inspection.product, wanted.product),
+        (Inspection.station, wanted.station),
+        (Inspection.line, wanted.line),
+        (Inspection.serial, wanted.serial),
+        (Inspection.lot, wanted.lot),
+        (Result.model_version, wanted.model_version),
+    ):
+        if value is not None:
+            yield column == value
+    if wanted.verdict == PENDING:
+        yield Result.inspection_id.is_(None)
+    elif wanted.verdict is not None:
+        yield Result.verdict == wanted.verdict
+    if wanted.since is not None:
+        yield Inspection.captured_at >= wanted.since
+    if wanted.until is not None:
+        yield Inspection.captured_at < wanted.until
+    if wanted.min_score is not None:
+        yield Result.score >= wanted.min_score
+    if wanted.max_score is not None:
+        yield Result.score <= wanted.max_score
+
+
+def _row(found: SqlRow[Any]) -> Row:
+    values = found._asdict()
+    return Row(**{**values, "regions": values["regions"] or []})

@@ -1,0 +1,161 @@
+"""The image store: blobs under their own sha256, in a folder, an S3-compatible store, or memory."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+from uuid import uuid4
+
+from obstore.exceptions import BaseError
+
+from db.backends import Backend, open_backend
+from db.durable import write_durably
+from db.settings import DatabaseSettings
+
+THREADS = 16  # waiting for a disk or a network, not computing
+CURE = "see PYRAMIDION_IMAGE_STORE_URL, PYRAMIDION_IMAGE_STORE_ENDPOINT and `pyramidion doctor`"
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class ImageStoreError(Exception):
+    """A blob can't be stored or had."""
+
+
+class MissingBlobError(ImageStoreError):
+    def __init__(self, sha256: str, where: str) -> None:
+        super().__init__(f"image {sha256} is not in {where}: it was removed, or the store is another one")
+
+
+class CorruptBlobError(ImageStoreError):
+    def __init__(self, sha256: str, where: str, found: str) -> None:
+        super().__init__(
+            f"image {sha256} in {where} was altered: its bytes now hash to {found}; restore it from a backup"
+        )
+
+
+class ImageStoreUnavailableError(ImageStoreError):
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"image store {where} can't be used: {reason} ({CURE})")
+
+
+class ImageStore:
+    """Content-addressed blobs: what is read is what was written, or an ImageStoreError says why not.
+
+    Safe to share among threads.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._store = backend.store
+        self._where = backend.where
+        self._folder = backend.folder
+
+    def describe(self) -> str:
+        """Give where the images are, in words that may be shown."""
+        return self._where
+
+    def put(self, data: bytes) -> str:
+        """Keep the bytes and give their key; once it returns, they outlive a power cut (a folder is fsynced).
+
+        What is there already is not written again, unless it got damaged. Raises ImageStoreUnavailableError.
+        """
+        sha256 = hashlib.sha256(data).hexdigest()
+        try:
+            self.get(sha256)
+        except (MissingBlobError, CorruptBlobError):
+            self._write(key_of(sha256), data)
+        return key_of(sha256)
+
+    def get(self, sha256: str) -> bytes:
+        """Give the bytes whose hash is `sha256` (64 hexadecimal digits, else ValueError).
+
+        Raises MissingBlobError, CorruptBlobError, or ImageStoreUnavailableError.
+        """
+        key = key_of(sha256)
+        try:
+            with self._named_errors():
+                data = bytes(self._store.get(key).bytes())
+        except FileNotFoundError:
+            raise MissingBlobError(sha256, self._where) from None
+        found = hashlib.sha256(data).hexdigest()
+        if found != sha256:
+            raise CorruptBlobError(sha256, self._where, found)
+        return data
+
+    def has(self, sha256: str) -> bool:
+        """Tell whether there is such a blob, without reading it. Raises ImageStoreUnavailableError."""
+        try:
+            with self._named_errors():
+                self._store.head(key_of(sha256))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def put_many(self, blobs: Sequence[bytes]) -> list[str]:
+        """Keep many at once, in threads; the keys come in the order of the blobs. Raises as put() does."""
+        return _in_threads(self.put, blobs)
+
+    def get_many(self, hashes: Sequence[str]) -> list[bytes | ImageStoreError]:
+        """Give many at once, in threads; what can't be had stands as its error where the bytes would."""
+
+        def attempt(sha256: str) -> bytes | ImageStoreError:
+            try:
+                return self.get(sha256)
+            except ImageStoreError as error:
+                return error
+
+        return _in_threads(attempt, hashes)
+
+    def check(self) -> None:
+        """Write, read and remove a probe; raises ImageStoreUnavailableError with the cure."""
+        key, data = f"probe/{uuid4().hex}", b"pyramidion"
+        self._write(key, data)
+        try:
+            with self._named_errors():
+                found = bytes(self._store.get(key).bytes())
+                self._store.delete(key)
+        except FileNotFoundError:
+            raise ImageStoreUnavailableError(self._where, "what was just written is not there") from None
+        if found != data:
+            raise ImageStoreUnavailableError(self._where, f"wrote {data!r} and read {found!r}")
+
+    def _write(self, key: str, data: bytes) -> None:
+        with self._named_errors():
+            if self._folder is None:
+                self._store.put(key, data, use_multipart=False)
+            else:
+                write_durably(self._folder, key, data)  # obstore renames, but syncs neither file nor folder
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except (BaseError, OSError) as error:
+            raise ImageStoreUnavailableError(self._where, str(error)) from error
+
+
+def open_image_store(settings: DatabaseSettings) -> ImageStore:
+    """Open the store of the settings; nothing is sent before the first use.
+
+    Raises SettingsError where the URL is none of ours or the folder can't be made.
+    """
+    return ImageStore(open_backend(settings))
+
+
+def key_of(sha256: str) -> str:
+    """Give the key of a blob; raises ValueError where that is no sha256 in lower-case hexadecimal digits."""
+    if not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise ValueError(f"{sha256!r} is not a sha256 of 64 hexadecimal digits")
+    return f"sha256/{sha256[:2]}/{sha256[2:4]}/{sha256}"
+
+
+def _in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    if len(items) < 2:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(min(THREADS, len(items)), thread_name_prefix="images") as pool:
+        return list(pool.map(function, items))

@@ -1,0 +1,201 @@
+"""Accepting inspections, and knowing which of them still wait for a verdict."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from db.insert import insert_missing
+from db.tables import Attempt, Inspection, Product, Result, Station
+
+IDS_PER_QUERY = 500  # PostgreSQL takes 65,535 parameters in one statement, SQLite 32,766
+
+
+@dataclass(frozen=True)
+class NewInspection:
+    """An image that is stored and waits to become a row; the fields are those of the table."""
+
+    id: UUID
+    product: str
+    station: str
+    line: str | None
+    serial: str | None
+    lot: str | None
+    captured_at: datetime
+    received_at: datetime
+    image_sha256: str
+    image_key: str
+    image_bytes: int
+    image_width: int
+    image_height: int
+    image_format: str
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Where the accepted inspections stand: accepted = ok + ng + inconclusive + error + pending."""
+
+    accepted: int
+    ok: int
+    ng: int
+    inconclusive: int
+    error: int
+    pending: int
+
+
+class UnknownProductError(Exception):
+    """An image names a product that nobody has set up."""
+
+    def __init__(self, product: str, known: Sequence[str]) -> None:
+        self.product = product
+        self.known = tuple(known)
+        names = ", ".join(known) or "none yet"
+        super().__init__(
+            f"unknown product {product!r} (known: {names}); "
+            f"`pyramidion train {product} --images DIR` sets it up"
+        )
+
+
+def accept(session: Session, new: Sequence[NewInspection]) -> list[UUID]:
+    """Insert the inspections that aren't there yet and give their ids; stations are made on first use.
+
+    May be repeated and may race with itself: each id is inserted, and returned, once. Raises
+    UnknownProductError, with nothing inserted, for a product that isn't set up.
+    """
+    if not new:
+        return []
+    stations = {item.station: item for item in new}
+    insert_missing(
+        session,
+        Station,
+        Station.name,
+        [
+            {"name": name, "line": item.line, "created_at": item.received_at}
+            for name, item in stations.items()
+        ],
+    )
+    known = set(session.scalars(select(Product.name).where(Product.name.in_({item.product for item in new}))))
+    for item in new:
+        if item.product not in known:
+            raise UnknownProductError(
+                item.product, list(session.scalars(select(Product.name).order_by(Product.name)))
+            )
+    inserted = insert_missing(session, Inspection, Inspection.id, [asdict(item) for item in new])
+    received = {item.id: item.received_at for item in new}
+    insert_missing(
+        session,
+        Attempt,
+        Attempt.inspection_id,
+        [{"inspection_id": id_, "attempts": 0, "waiting_since": received[id_]} for id_ in inserted],
+    )
+    return inserted
+
+
+def known_ids(session: Session, ids: Collection[UUID]) -> set[UUID]:
+    """Give those of the ids that are accepted already."""
+    known: set[UUID] = set()
+    for chunk in _chunks(ids):
+        known.update(session.scalars(select(Inspection.id).where(Inspection.id.in_(chunk))))
+    return known
+
+
+def unjudged(session: Session, ids: Collection[UUID]) -> list[Inspection]:
+    """Give the inspections among the ids that have no verdict, oldest first; unknown ids are left out."""
+    rows: list[Inspection] = []
+    for chunk in _chunks(ids):
+        rows.extend(
+            session.scalars(
+                select(Inspection)
+                .outerjoin(Result, Result.inspection_id == Inspection.id)
+                .where(Inspection.id.in_(chunk), Result.inspection_id.is_(None))
+                .order_by(Inspection.id)
+            )
+        )
+    return rows
+
+
+def overdue(session: Session, before: datetime, limit: int) -> list[UUID]:
+    """Give up to `limit` unjudged inspections that were last enqueued, or else received, before `before`.
+
+    Those that wait longest come first. The cost follows the length of the answer, not of the history.
+    """
+    return list(
+        session.scalars(
+            select(Attempt.inspection_id)
+            .where(Attempt.waiting_since < before)
+            .order_by(Attempt.waiting_since, Attempt.inspection_id)
+            .limit(limit)
+        )
+    )
+
+
+def mark_enqueued(session: Session, ids: Collection[UUID], at: datetime) -> None:
+    """Note that the ids were handed to the queue at `at`; ids that have a verdict are left alone."""
+    for chunk in _chunks(ids):
+        lock_waiting(session, chunk)
+        session.execute(
+            update(Attempt)
+            .where(Attempt.inspection_id.in_(chunk))
+            .values(last_enqueued_at=at, waiting_since=at)
+            .execution_options(synchronize_session=False)
+        )
+
+
+def begin_attempt(session: Session, id_: UUID, reason: str | None) -> int:
+    """Count an attempt at scoring and give how many there were, this one included.
+
+    `reason` is the last failure, if there was one. Commit it before scoring starts, or a crash takes the
+    count with it. Gives 0 where nothing waits to be scored: the inspection has its verdict, or is unknown.
+    """
+    values: dict[str, object] = {"attempts": Attempt.attempts + 1}
+    if reason is not None:
+        values["last_error"] = reason
+    attempts = session.scalar(
+        update(Attempt)
+        .where(Attempt.inspection_id == id_)
+        .values(values)
+        .returning(Attempt.attempts)
+        .execution_options(synchronize_session=False)
+    )
+    return attempts or 0
+
+
+def counts(
+    session: Session, product: str | None = None, station: str | None = None, lot: str | None = None
+) -> Counts:
+    """Count verdicts, and what waits for one, over all inspections or those of a product, station or lot."""
+    wanted = {Inspection.product: product, Inspection.station: station, Inspection.lot: lot}
+    found = session.execute(
+        select(Result.verdict, func.count().label("number"))
+        .select_from(Inspection)
+        .outerjoin(Result, Result.inspection_id == Inspection.id)
+        .where(*(column == value for column, value in wanted.items() if value is not None))
+        .group_by(Result.verdict)
+    )
+    by_verdict: dict[str | None, int] = {row.verdict: row.number for row in found}
+    return Counts(
+        accepted=sum(by_verdict.values()),
+        ok=by_verdict.get("ok", 0),
+        ng=by_verdict.get("ng", 0),
+        inconclusive=by_verdict.get("inconclusive", 0),
+        error=by_verdict.get("error", 0),
+        pending=by_verdict.get(None, 0),
+    )
+
+
+def lock_waiting(session: Session, ids: Collection[UUID]) -> None:
+    """Lock the waiting rows of the ids in one order, so that no two writers deadlock on PostgreSQL."""
+    session.execute(
+        select(Attempt.inspection_id)
+        .where(Attempt.inspection_id.in_(ids))
+        .order_by(Attempt.inspection_id)
+        .with_for_update()
+    ).all()
+
+
+def _chunks(ids: Collection[UUID]) -> list[list[UUID]]:
+    ordered = sorted(set(ids))
+    return [ordered[start : start + IDS_PER_QUERY] for start in range(0, len(ordered), IDS_PER_QUERY)]

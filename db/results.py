@@ -1,0 +1,103 @@
+"""Recording verdicts: one per inspection, whoever comes first."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from db.insert import insert_missing
+from db.inspections import lock_waiting
+from db.tables import VERDICTS, AnomalyMap, Attempt, Result
+
+RESULTS_PER_STATEMENT = 500
+
+
+@dataclass(frozen=True)
+class NewMap:
+    """A quantised anomaly map as PNG: value = low + pixel / (2**bits - 1) * (high - low)."""
+
+    bits: int
+    low: float
+    high: float
+    width: int
+    height: int
+    data: bytes
+    sha256: str
+
+
+@dataclass(frozen=True)
+class NewResult:
+    """A verdict to record. Raises ValueError for what isn't one, before it can spoil a batch.
+
+    `timings` are milliseconds by step. `regions` are boxes (x, y, width, height, area) in pixels of the
+    upright image, with the peak value of the map. An `error` verdict has a reason and needs no score; any
+    other has score, threshold and model version, and no reason.
+    """
+
+    inspection_id: UUID
+    verdict: str
+    score: float | None
+    threshold: float | None
+    model_version: str | None
+    worker: str
+    attempts: int
+    judged_at: datetime
+    timings: dict[str, float]
+    regions: list[dict[str, float]]
+    error: str | None
+    map: NewMap | None
+
+    def __post_init__(self) -> None:
+        if self.verdict not in VERDICTS:
+            raise ValueError(
+                f"verdict {self.verdict!r} of {self.inspection_id} is none of {', '.join(VERDICTS)}"
+            )
+        if (self.verdict == "error") is not (self.error is not None):
+            raise ValueError(
+                f"verdict {self.verdict!r} of {self.inspection_id} with error {self.error!r}: "
+                "an error needs its reason, any other verdict has none"
+            )
+        if self.verdict != "error" and None in {self.score, self.threshold, self.model_version}:
+            raise ValueError(
+                f"verdict {self.verdict!r} of {self.inspection_id} needs score, threshold and model version, "
+                f"got {self.score}, {self.threshold}, {self.model_version}"
+            )
+        numbers = [self.score or 0.0, self.threshold or 0.0, *self.timings.values()]
+        numbers += [value for region in self.regions for value in region.values()]
+        numbers += [] if self.map is None else [self.map.low, self.map.high]
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(f"verdict on {self.inspection_id} has a number that is not finite: {numbers}")
+
+
+def record(session: Session, new: Sequence[NewResult]) -> set[UUID]:
+    """Insert the verdicts, with their maps, of inspections that have none, and give the ids of those.
+
+    A verdict that stands is never touched, and its map neither: the first writer wins. What has its verdict
+    no longer waits for the sweeper. Raises sqlalchemy.exc.IntegrityError for an unknown inspection or model.
+    """
+    inserted: set[UUID] = set()
+    for start in range(0, len(new), RESULTS_PER_STATEMENT):
+        inserted |= _record(session, new[start : start + RESULTS_PER_STATEMENT])
+    return inserted
+
+
+def _record(session: Session, new: Sequence[NewResult]) -> set[UUID]:
+    ids = [item.inspection_id for item in new]
+    lock_waiting(session, ids)  # before the results: every writer takes its locks in the same order
+    rows = [{name: value for name, value in vars(item).items() if name != "map"} for item in new]
+    inserted = set(insert_missing(session, Result, Result.inspection_id, rows))
+    winners = {item.inspection_id: item.map for item in reversed(new) if item.inspection_id in inserted}
+    maps = [
+        {"inspection_id": id_, "encoding": "png", **asdict(map_)}
+        for id_, map_ in winners.items()
+        if map_ is not None
+    ]
+    insert_missing(session, AnomalyMap, AnomalyMap.inspection_id, maps)
+    session.execute(
+        delete(Attempt).where(Attempt.inspection_id.in_(ids)).execution_options(synchronize_session=False)
+    )
+    return inserted
