@@ -1,0 +1,58 @@
+"""The threshold, from scores of held-out good images only."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+CONFORMAL = "split-conformal"
+TAIL = "tail-fit"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """`guaranteed_rate` is the false-reject rate that holds whatever the scores' distribution."""
+
+    threshold: float
+    method: str
+    target_rate: float
+    guaranteed_rate: float
+    images: int
+    note: str
+
+
+def calibrate(scores: Sequence[float], target_rate: float) -> Calibration:
+    """The threshold that rejects (score > threshold) at most `target_rate` of good images.
+
+    Split conformal (Vovk et al., 2005; Angelopoulos and Bates, 2021, section 1): the k-th smallest of n scores with
+    k = ceil((n + 1)(1 - rate)) bounds the rate for any n and any distribution. That needs n >= 1/rate - 1. With
+    fewer, the greatest score bounds it by 1/(n + 1), and the logarithms' normal prediction limit goes beyond it.
+    """
+    values = np.sort(np.asarray(scores, dtype=np.float64))
+    count = len(values)
+    if count < 2 or not np.isfinite(values).all():
+        raise ValueError(f"calibration needs at least 2 finite scores, got {list(scores)}")
+    if not 0 < target_rate < 1:
+        raise ValueError(f"the target false-reject rate is {target_rate}, but must lie between 0 and 1")
+    rank = math.ceil((count + 1) * (1 - target_rate) - 1e-9)  # 200 * 0.995 is a hair above 199 in binary
+    if rank <= count:
+        guaranteed = 1 - rank / (count + 1)
+        note = f"rank {rank} of {count} held-out good images: at most {guaranteed:.2%} of good images are rejected"
+        return Calibration(float(values[rank - 1]), CONFORMAL, target_rate, guaranteed, count, note)
+    guaranteed = 1 / (count + 1)
+    needed = math.ceil(1 / target_rate - 1 - 1e-9)
+    note = (
+        f"{count} held-out good images are too few to promise {target_rate:.2%} ({needed} would do): the tail is "
+        f"fitted, and no more than {guaranteed:.2%} is promised; train with more good images"
+    )
+    threshold = max(float(values[-1]), _prediction_limit(values, target_rate))
+    return Calibration(threshold, TAIL, target_rate, guaranteed, count, note)
+
+
+def _prediction_limit(values: np.ndarray, rate: float) -> float:
+    """The 1 - rate prediction limit for one more score, where their logarithms are normal."""
+    logs = np.log(np.maximum(values, 1e-6))
+    spread = float(logs.std(ddof=1)) * math.sqrt(1 + 1 / len(logs))
+    return math.exp(float(logs.mean()) + float(stats.t.ppf(1 - rate, len(logs) - 1)) * spread)

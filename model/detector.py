@@ -1,0 +1,102 @@
+"""From a restored image to an anomaly map and a score: evidence at several scales, each in its own units of normal.
+
+Every evidence map is standardised, per location, by its mean and deviation on held-out good images; the fused
+map is their weighted mean. All of it is part of the module, so that it travels with the weights.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.network import NetworkConfig, PyramidAutoencoder, Restored
+
+EVIDENCE = ("comparison", "pixels", "structure", "features_4", "features_8", "features_16")
+_WEIGHTS = (3.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+_TOP_SHARE = 0.001  # of the map: the score is the mean of the highest pixels, steadier than the highest alone
+_NOISE = 0.05  # SSIM's constant: variance, in the training images' own, below which structure is noise
+_FLOOR = 4.0  # added to the standardised map, so that scores are positive and their logarithm exists
+
+
+@dataclass(frozen=True)
+class Judged:
+    score: Tensor  # (B,)
+    map: Tensor  # (B, H, W), the score is the mean of its highest pixels
+
+
+def structure(first: Tensor, second: Tensor, window: int = 7) -> Tensor:
+    """1 minus the contrast and structure terms of SSIM (Wang et al., 2004), mean over channels: (B, 1, H, W), 0 to 2.
+
+    The luminance term is left out: it has no meaning for images of zero mean, and the pixel error sees it.
+    """
+    a, b = _smooth(first, window), _smooth(second, window)
+    variances = _smooth(first * first, window) - a * a + _smooth(second * second, window) - b * b
+    covariance = _smooth(first * second, window) - a * b
+    return 1 - ((2 * covariance + _NOISE) / (variances.clamp_min(0) + _NOISE)).mean(1, keepdim=True)
+
+
+def _smooth(values: Tensor, window: int) -> Tensor:
+    return F.avg_pool2d(values, window, 1, window // 2, count_include_pad=False)
+
+
+class Detector(nn.Module):
+    """`mean` and `deviation` are the training images' per channel; `normal_*` belong to the evidence maps."""
+
+    mean: Tensor
+    deviation: Tensor
+    normal_mean: Tensor
+    normal_deviation: Tensor
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.network = PyramidAutoencoder(config)
+        height, width = config.size[0] // 2, config.size[1] // 2
+        self.register_buffer("mean", torch.zeros(1, config.channels, 1, 1))
+        self.register_buffer("deviation", torch.ones(1, config.channels, 1, 1))
+        self.register_buffer("normal_mean", torch.zeros(1, len(EVIDENCE), height, width))
+        self.register_buffer("normal_deviation", torch.ones(1, len(EVIDENCE), height, width))
+
+    def standardise(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] to zero mean and unit deviation over the training images."""
+        return (images - self.mean) / self.deviation
+
+    def evidence(self, x: Tensor, restored: Restored) -> Tensor:
+        """Evidence maps of standardised images, (B, len(EVIDENCE), H/2, W/2), float32."""
+        image = restored.image.float()
+        residual = (x - image).abs().mean(1, keepdim=True)  # (B, 1, H, W)
+        maps = [
+            restored.logits.float(),
+            _smooth(F.avg_pool2d(residual, 2), 3),
+            F.avg_pool2d(structure(x, image), 2),
+        ]
+        for before, after in zip(restored.before[1:], restored.after[1:], strict=True):
+            distance = (before.float() - after.float()).square().mean(1, keepdim=True)
+            maps.append(distance.add(1e-6).log())  # a ratio of distances is what means something
+        like = maps[0].shape[-2:]
+        return torch.cat([F.interpolate(m, size=like, mode="bilinear", align_corners=False) for m in maps], 1)
+
+    def fit_normal(self, evidence: Tensor) -> None:
+        """Learn what is normal from evidence (N, E, h, w) of held-out good images."""
+        mean = _smooth(evidence.mean(0, keepdim=True), 5)
+        spread = _smooth((evidence - mean).square().mean(0, keepdim=True), 9)
+        overall = spread.mean((2, 3), keepdim=True)
+        self.normal_mean.copy_(mean)
+        self.normal_deviation.copy_(
+            (0.5 * spread + 0.5 * overall).sqrt().clamp_min(1e-6)
+        )  # few images: shrink
+
+    def judge(self, evidence: Tensor) -> Judged:
+        """Fuse evidence maps to one map at full size and one score an image."""
+        standard = (evidence - self.normal_mean) / self.normal_deviation
+        weights = torch.tensor(_WEIGHTS, device=evidence.device).view(1, -1, 1, 1)
+        fused = (standard.clamp(-_FLOOR, 50) * weights).sum(1, keepdim=True) / weights.sum() + _FLOOR
+        height, width = evidence.shape[-2:]
+        full = F.interpolate(_smooth(fused, 3), scale_factor=2, mode="bilinear", align_corners=False)[:, 0]
+        top = max(4, round(_TOP_SHARE * 4 * height * width))
+        return Judged(full.flatten(1).topk(top, 1).values.mean(1), full)
+
+    def forward(self, images: Tensor) -> Judged:
+        """`images` are (B, C, H, W) in [0, 1], float32."""
+        x = self.standardise(images)
+        return self.judge(self.evidence(x, self.network(x)))

@@ -1,0 +1,159 @@
+"""The pyramid autoencoder, all of it.
+
+After Mishra, Piciarelli, Foresti, "A neural network for image anomaly detection with deep pyramidal
+representations and dynamic routing" (Int. J. Neural Systems, 2020) and "Image anomaly detection by aggregating
+deep pyramidal representations" (ICPR workshops, 2021): an encoder, pyramid pooling of its last features on
+several magnifications, aggregation of the pooled features to one latent vector, and a decoder that gets both.
+
+What is ours: a narrow grid of features goes to the decoder beside the latent vector (a latent alone blurs texture
+away), training restores corrupted images (`corruption.py`), and a comparison head looks at the encoder's pyramids
+of the image and of its reconstruction, as DRAEM (Zavrtanik et al., ICCV 2021) does with pixels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """`size` is (height, width), both multiples of 32; the pyramid's magnifications divide the last grid."""
+
+    channels: int = 1
+    size: tuple[int, int] = (128, 128)
+    width: int = 16
+    latent: int = 64
+    grid: int = 24
+    magnifications: tuple[int, ...] = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class Restored:
+    image: Tensor  # (B, C, H, W) the good part that the network believes it sees
+    before: list[Tensor]  # encoder features of the image, at strides 2, 4, 8, 16
+    after: list[Tensor]  # encoder features of the reconstruction, at the same strides
+    logits: Tensor  # (B, 1, H/2, W/2) log odds that a pixel was not there in a good part
+
+
+def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+def _up(features: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(features, size=like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class Encoder(nn.Module):
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        w = config.width
+        self.widths = (w, 2 * w, 4 * w, 6 * w)
+        self.stages = nn.ModuleList()
+        inputs = config.channels
+        for outputs in self.widths:
+            self.stages.append(nn.Sequential(_block(inputs, outputs, 2), _block(outputs, outputs)))
+            inputs = outputs
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features  # (B, w, H/2, W/2), (B, 2w, H/4, W/4), (B, 4w, H/8, W/8), (B, 6w, H/16, W/16)
+
+
+class PyramidPooling(nn.Module):
+    """Pools the last features to m x m for each magnification m, with fewer channels the finer the grid."""
+
+    def __init__(self, config: NetworkConfig, channels: int) -> None:
+        super().__init__()
+        self.magnifications = config.magnifications
+        self.reduce = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, channels // m, 1, bias=False),
+                nn.BatchNorm2d(channels // m),
+                nn.ReLU(True),
+            )
+            for m in config.magnifications
+        )
+        cells = sum(channels // m * m * m for m in config.magnifications)
+        self.aggregate = nn.Linear(cells, config.latent)
+        self.outputs = sum(channels // m for m in config.magnifications)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        levels = [
+            reduce(F.adaptive_avg_pool2d(x, m))
+            for m, reduce in zip(self.magnifications, self.reduce, strict=True)
+        ]  # (B, C/m, m, m) each
+        latent = self.aggregate(torch.cat([level.flatten(1) for level in levels], 1))  # (B, latent)
+        return latent, torch.cat([_up(level, x) for level in levels], 1)  # (B, sum C/m, H/16, W/16)
+
+
+class Decoder(nn.Module):
+    def __init__(self, config: NetworkConfig, widths: tuple[int, ...], pooled: int) -> None:
+        super().__init__()
+        w1, w2, w3, w4 = widths
+        self.unfold = nn.Sequential(nn.Linear(config.latent, w4 * 16), nn.ReLU(inplace=True))
+        self.narrow = nn.Conv2d(w3, config.grid, 1)
+        self.join = _block(w4 + pooled, w4)
+        self.up3 = _block(w4 + config.grid, w3)
+        self.up2 = _block(w3, w2)
+        self.up1 = _block(w2, w1)
+        self.paint = nn.Conv2d(w1, 4 * config.channels, 3, 1, 1)
+
+    def forward(self, features: list[Tensor], latent: Tensor, pooled: Tensor) -> Tensor:
+        first, second, third, last = features
+        coarse = self.unfold(latent).view(len(latent), -1, 4, 4)
+        x = self.join(torch.cat([_up(coarse, last), pooled], 1))  # (B, 6w, H/16, W/16)
+        x = self.up3(torch.cat([_up(x, third), self.narrow(third)], 1))  # (B, 4w, H/8, W/8)
+        x = self.up2(_up(x, second))  # (B, 2w, H/4, W/4)
+        x = self.up1(_up(x, first))  # (B, w, H/2, W/2)
+        return F.pixel_shuffle(self.paint(x), 2)  # (B, C, H, W)
+
+
+class Comparison(nn.Module):
+    """Finds what the reconstruction took away, from both feature pyramids, coarse to fine."""
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        w = widths[0]
+        self.look = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(2 * c, w, 1), nn.ReLU(inplace=True)) for c in widths
+        )
+        self.mix = nn.ModuleList(_block(w, w) for _ in widths)
+        self.decide = nn.Conv2d(w, 1, 1)
+
+    def forward(self, before: list[Tensor], after: list[Tensor]) -> Tensor:
+        x: Tensor | None = None
+        for level in reversed(range(len(before))):
+            pair = torch.cat([before[level], (before[level] - after[level]).abs()], 1)
+            seen = self.look[level](pair)
+            x = self.mix[level](seen if x is None else seen + _up(x, seen))
+        assert x is not None
+        return self.decide(x)  # (B, 1, H/2, W/2)
+
+
+class PyramidAutoencoder(nn.Module):
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        if any(side % 32 for side in config.size):
+            raise ValueError(
+                f"size {config.size} must be multiples of 32 in height and width, such as (128, 128)"
+            )
+        self.config = config
+        self.encoder = Encoder(config)
+        self.pyramid = PyramidPooling(config, self.encoder.widths[-1])
+        self.decoder = Decoder(config, self.encoder.widths, self.pyramid.outputs)
+        self.comparison = Comparison(self.encoder.widths)
+
+    def forward(self, x: Tensor) -> Restored:
+        """`x` is (B, C, H, W) with zero mean and unit deviation over the training images."""
+        before = self.encoder(x)
+        latent, pooled = self.pyramid(before[-1])
+        image = self.decoder(before, latent, pooled)
+        after = self.encoder(image)
+        return Restored(image, before, after, self.comparison(before, after))
