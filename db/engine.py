@@ -1,5 +1,6 @@
 """Connections: one engine per process, made by whoever starts the process and handed down."""
 
+import json
 import sqlite3
 import time
 from pathlib import Path
@@ -25,6 +26,7 @@ def make_engine(settings: DatabaseSettings) -> Engine:
     try:
         return create_engine(
             url,
+            json_serializer=to_json,
             pool_size=settings.database_pool_size,
             pool_pre_ping=True,  # a restarted PostgreSQL costs one reconnect, not one failed batch
             connect_args={"connect_timeout": 10, "application_name": "pyramidion"},
@@ -43,6 +45,11 @@ def session_factory(engine: Engine, *, read_only: bool = False) -> sessionmaker[
     """
     bind = engine.execution_options(**{READ_ONLY: True, **_native_read_only(engine)}) if read_only else engine
     return sessionmaker(bind, expire_on_commit=False)
+
+
+def to_json(value: object) -> str:
+    """Write JSON as the standard has it; raises ValueError for NaN and infinities, which it lacks."""
+    return json.dumps(value, allow_nan=False)
 
 
 def _native_read_only(engine: Engine) -> dict[str, bool]:
@@ -65,6 +72,7 @@ def _sqlite_engine(settings: DatabaseSettings) -> Engine:
         ) from None
     engine = create_engine(
         url,
+        json_serializer=to_json,
         pool_size=settings.database_pool_size,
         connect_args={"timeout": settings.sqlite_busy_timeout_s},
     )

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from db.ids import uuid7
 from db.tables import Event
+from db.text import readable, readable_json
 
 
 def record(
@@ -15,7 +16,14 @@ def record(
 ) -> UUID:
     """Note that `actor` did `kind` (such as model.promoted) to `subject`, and give the event's id."""
     at = datetime.now(UTC)
-    event = Event(id=uuid7(at), at=at, kind=kind, actor=actor, subject=subject, detail=detail or {})
+    event = Event(
+        id=uuid7(at),
+        at=at,
+        kind=kind,
+        actor=readable(actor),
+        subject=None if subject is None else readable(subject),
+        detail=readable_json(detail or {}),
+    )
     session.add(event)
     session.flush()
     return event.id

@@ -10,13 +10,17 @@ from sqlalchemy.orm import Session
 
 from db.insert import insert_missing
 from db.tables import Attempt, Inspection, Product, Result, Station
+from db.text import readable, require_name
 
 IDS_PER_QUERY = 500  # PostgreSQL takes 65,535 parameters in one statement, SQLite 32,766
 
 
 @dataclass(frozen=True)
 class NewInspection:
-    """An image that is stored and waits to become a row; the fields are those of the table."""
+    """An image that is stored and waits to become a row; the fields are those of the table.
+
+    Raises ValueError for a name that can't be kept, before it can spoil a batch.
+    """
 
     id: UUID
     product: str
@@ -32,6 +36,10 @@ class NewInspection:
     image_width: int
     image_height: int
     image_format: str
+
+    def __post_init__(self) -> None:
+        for what in ("product", "station", "line", "serial", "lot"):
+            require_name(what, getattr(self, what))
 
 
 @dataclass(frozen=True)
@@ -152,7 +160,7 @@ def begin_attempt(session: Session, id_: UUID, reason: str | None) -> int:
     """
     values: dict[str, object] = {"attempts": Attempt.attempts + 1}
     if reason is not None:
-        values["last_error"] = reason
+        values["last_error"] = readable(reason)
     attempts = session.scalar(
         update(Attempt)
         .where(Attempt.inspection_id == id_)

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from db import events
 from db.insert import insert_into, insert_missing
 from db.tables import ModelAlias, ModelVersion, Product
+from db.text import require_name
 
 CHAMPION = "champion"
 
@@ -24,7 +25,8 @@ class UnknownModelError(Exception):
 
 
 def ensure_product(session: Session, name: str) -> bool:
-    """Set the product up unless it is; gives True where it is new."""
+    """Set the product up unless it is; gives True where it is new. Raises ValueError for no name."""
+    require_name("product", name)
     row = {"name": name, "created_at": datetime.now(UTC)}
     return bool(insert_missing(session, Product, Product.name, [row]))
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import delete
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Session
 from db.insert import insert_missing
 from db.inspections import lock_waiting
 from db.tables import VERDICTS, AnomalyMap, Attempt, Result
+from db.text import readable
 
 RESULTS_PER_STATEMENT = 500
 
@@ -88,7 +90,7 @@ def record(session: Session, new: Sequence[NewResult]) -> set[UUID]:
 def _record(session: Session, new: Sequence[NewResult]) -> set[UUID]:
     ids = [item.inspection_id for item in new]
     lock_waiting(session, ids)  # before the results: every writer takes its locks in the same order
-    rows = [{name: value for name, value in vars(item).items() if name != "map"} for item in new]
+    rows = [_row(item) for item in new]
     inserted = set(insert_missing(session, Result, Result.inspection_id, rows))
     winners = {item.inspection_id: item.map for item in reversed(new) if item.inspection_id in inserted}
     maps = [
@@ -101,3 +103,10 @@ def _record(session: Session, new: Sequence[NewResult]) -> set[UUID]:
         delete(Attempt).where(Attempt.inspection_id.in_(ids)).execution_options(synchronize_session=False)
     )
     return inserted
+
+
+def _row(item: NewResult) -> dict[str, Any]:
+    row = vars(item).copy()
+    del row["map"]
+    row["error"] = None if item.error is None else readable(item.error)
+    return row

@@ -1,0 +1,96 @@
+"""Bringing a database to the schema of this program, and telling whether it is there."""
+
+from typing import Any, Literal
+
+from alembic import command
+from alembic.autogenerate.api import AutogenContext
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
+
+from db.settings import redacted
+
+ONE_AT_A_TIME = 0x7079_7261_6D69  # PostgreSQL advisory lock, any number that is ours alone
+
+
+class OutdatedDatabaseError(Exception):
+    """The database has another schema than this program."""
+
+    def __init__(self, engine: Engine, found: str | None, wanted: str) -> None:
+        self.found = found
+        self.wanted = wanted
+        known = {script.revision for script in _scripts().walk_revisions()}
+        where = redacted(engine.url)
+        if found is None:
+            message = f"{where} has no tables yet: run `pyramidion migrate`"
+        elif found in known:
+            message = f"{where} is at revision {found}, this program needs {wanted}: run `pyramidion migrate`"
+        else:
+            message = (
+                f"{where} is at revision {found}, which this program doesn't know: a newer Pyramidion "
+                f"migrated it, so run that one (this one goes up to {wanted})"
+            )
+        super().__init__(message)
+
+
+def upgrade(engine: Engine) -> None:
+    """Migrate to the newest schema, wholly or not at all; other processes that try it meanwhile wait.
+
+    Raises OutdatedDatabaseError where the database is newer than this program.
+    """
+    with engine.begin() as connection:  # on SQLite this takes the write lock already
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ONE_AT_A_TIME})
+        found = _current(connection)
+        if found == head():
+            return
+        if found is not None and found not in {script.revision for script in _scripts().walk_revisions()}:
+            raise OutdatedDatabaseError(engine, found, head())
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def revision(engine: Engine) -> str | None:
+    """Give the revision that the database is at, None where it has no tables."""
+    with engine.connect() as connection:
+        return _current(connection)
+
+
+def head() -> str:
+    """Give the revision that this program needs."""
+    return _scripts().get_current_head() or ""
+
+
+def require_head(engine: Engine) -> None:
+    """Raise OutdatedDatabaseError, which names the cure, unless the schema is this program's."""
+    found = revision(engine)
+    if found != head():
+        raise OutdatedDatabaseError(engine, found, head())
+
+
+def options() -> dict[str, Any]:
+    """Give what Alembic is to be configured with, wherever it is."""
+    return {"compare_server_default": True, "render_item": _render}
+
+
+def _render(kind: str, item: object, context: AutogenContext) -> str | Literal[False]:
+    if kind != "type" or type(item).__module__ != "db.types":
+        return False
+    context.imports.add("from db import types")
+    return f"types.{type(item).__name__}()"
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "db:migrations")
+    return config
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def _current(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
