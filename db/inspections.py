@@ -9,7 +9,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from db.insert import insert_missing
-from db.tables import Attempt, Inspection, Product, Result, Station
+from db.tables import CHAMPION, Attempt, Inspection, ModelAlias, Product, Result, Review, Station
 from db.text import readable, require_name
 
 IDS_PER_QUERY = 500  # PostgreSQL takes 65,535 parameters in one statement, SQLite 32,766
@@ -52,6 +52,15 @@ class Counts:
     inconclusive: int
     error: int
     pending: int
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """An inspection without a verdict; `queued_again` says that the sweeper had to queue it once more."""
+
+    inspection: Inspection
+    attempts: int
+    queued_again: bool
 
 
 class UnknownProductError(Exception):

@@ -1,7 +1,7 @@
 """Which models there are and which one judges a product."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import select
@@ -69,6 +69,20 @@ def champion(session: Session, product: str) -> ModelVersion | None:
         .join(ModelAlias, ModelAlias.model_version == ModelVersion.id)
         .where(ModelAlias.product == product, ModelAlias.alias == CHAMPION)
     )
+
+
+def champions(session: Session, products: Collection[str]) -> dict[str, ModelVersion]:
+    """Give the model that judges each of the products that has one, in one query."""
+    found = session.execute(
+        select(ModelAlias.product, ModelVersion)
+        .join(ModelVersion, ModelVersion.id == ModelAlias.model_version)
+        .where(ModelAlias.product.in_(products), ModelAlias.alias == CHAMPION)
+    )
+    return {product: version for product, version in found}
+
+
+def products(session: Session) -> list[str]:
+    return list(session.scalars(select(Product.name).order_by(Product.name)))
 
 
 def set_champion(session: Session, product: str, version_id: str, actor: str, why: str) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from db.types import Id, Json, UTCDateTime
 
+CHAMPION = "champion"  # the alias of the version that judges
 VERDICTS = ("ok", "ng", "inconclusive", "error")
 INSERT_ONLY = ("inspections", "results", "anomaly_maps", "model_versions", "reviews", "events")
 
