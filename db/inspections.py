@@ -134,14 +134,45 @@ def unjudged(session: Session, ids: Collection[UUID]) -> list[Inspection]:
     return rows
 
 
+def waiting(session: Session, ids: Collection[UUID]) -> list[Waiting]:
+    """Give the inspections among the ids that have no verdict, oldest first, with what was tried so far."""
+    found: list[Waiting] = []
+    for chunk in _chunks(ids):
+        rows = session.execute(
+            select(Inspection, Attempt.attempts, Attempt.last_enqueued_at)
+            .join(Attempt, Attempt.inspection_id == Inspection.id)
+            .where(Inspection.id.in_(chunk))
+            .order_by(Inspection.id)
+        )
+        found.extend(Waiting(row, attempts, again is not None) for row, attempts, again in rows)
+    return found
+
+
+def newest_ok(session: Session, product: str, limit: int) -> list[str]:
+    """Give the image hashes of the product's newest `limit` parts that were judged ok and not overruled."""
+    overruled = select(Review.inspection_id).where(Review.verdict != "confirm")
+    return list(
+        session.scalars(
+            select(Inspection.image_sha256)
+            .join(Result, Result.inspection_id == Inspection.id)
+            .where(Inspection.product == product, Result.verdict == "ok", Inspection.id.not_in(overruled))
+            .order_by(Inspection.id.desc())
+            .limit(limit)
+        )
+    )
+
+
 def overdue(session: Session, before: datetime, limit: int) -> list[UUID]:
     """Give up to `limit` unjudged inspections that were last enqueued, or else received, before `before`.
 
-    Those that wait longest come first. The cost follows the length of the answer, not of the history.
+    Those that wait longest come first; those of a product without a champion wait for one, not for the queue.
+    Costs as much as the answer is long, however many inspections are kept.
     """
     return list(
         session.scalars(
             select(Attempt.inspection_id)
+            .join(Inspection, Inspection.id == Attempt.inspection_id)
+            .join(ModelAlias, (ModelAlias.product == Inspection.product) & (ModelAlias.alias == CHAMPION))
             .where(Attempt.waiting_since < before)
             .order_by(Attempt.waiting_since, Attempt.inspection_id)
             .limit(limit)

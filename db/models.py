@@ -78,7 +78,7 @@ def champions(session: Session, products: Collection[str]) -> dict[str, ModelVer
         .join(ModelVersion, ModelVersion.id == ModelAlias.model_version)
         .where(ModelAlias.product.in_(products), ModelAlias.alias == CHAMPION)
     )
-    return {product: version for product, version in found}
+    return dict(found.tuples().all())
 
 
 def products(session: Session) -> list[str]:
