@@ -47,9 +47,9 @@ def upgrade(engine: Engine) -> None:
             return
         if found is not None and found not in {script.revision for script in _scripts().walk_revisions()}:
             raise OutdatedDatabaseError(engine, found, head())
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        alembic = config()
+        alembic.attributes["connection"] = connection
+        command.upgrade(alembic, "head")
 
 
 def revision(engine: Engine) -> str | None:
@@ -82,14 +82,15 @@ def _render(kind: str, item: object, context: AutogenContext) -> str | Literal[F
     return f"types.{type(item).__name__}()"
 
 
-def _config() -> Config:
+def config() -> Config:
+    """Give the configuration for Alembic's own commands."""
     config = Config()
     config.set_main_option("script_location", "db:migrations")
     return config
 
 
 def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config())
+    return ScriptDirectory.from_config(config())
 
 
 def _current(connection: Connection) -> str | None:

