@@ -1,0 +1,96 @@
+"""Images and maps of an inspection, as stored and as drawn. They never change, so browsers may keep them."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from db import history
+from db.tables import AnomalyMap, Result
+from web import overlay
+from web.site import Here, Site
+
+router = APIRouter(prefix="/inspections/{id_}")
+TYPES = {  # by the format's name; anything else is offered for download
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "BMP": "image/bmp",
+    "TIFF": "image/tiff",
+    "WEBP": "image/webp",
+}
+FOREVER = "private, max-age=31536000, immutable"
+A_DAY = "private, max-age=86400"  # a newer program may draw the same facts better
+
+
+class NoMapError(Exception):
+    """An inspection has no anomaly map; the message says whether it may still get one."""
+
+
+@router.api_route("/image", methods=["GET", "HEAD"])
+def image(id_: UUID, request: Request, site: Here) -> Response:
+    """Give the image as it was stored, byte for byte."""
+    row = _detail(site, id_).inspection
+    kind = TYPES.get(row.image_format.upper(), "application/octet-stream")
+    return _kept(request, row.image_sha256, FOREVER, kind, lambda: site.store.get(row.image_sha256))
+
+
+@router.api_route("/view.png", methods=["GET", "HEAD"])
+def view(id_: UUID, request: Request, site: Here) -> Response:
+    """Give the image as the page shows it: upright and no larger than needed, whatever its format."""
+    row = _detail(site, id_).inspection
+
+    def make() -> bytes:
+        stored = site.store.get(row.image_sha256)
+        with site.drawing:
+            return overlay.as_png(overlay.upright(stored))
+
+    tag = f"{row.image_sha256}.view{overlay.DRAWING}"
+    return _kept(request, tag, A_DAY, "image/png", make)
+
+
+@router.api_route("/map.png", methods=["GET", "HEAD"])
+def anomaly_map(id_: UUID, request: Request, site: Here) -> Response:
+    """Give the stored map as it is; the page says how its grey values become scores."""
+    stored = _judged(_detail(site, id_))[1]
+    return _kept(request, stored.sha256, FOREVER, "image/png", lambda: stored.data)
+
+
+@router.api_route("/overlay.png", methods=["GET", "HEAD"])
+def drawn(id_: UUID, request: Request, site: Here) -> Response:
+    """Draw the map over the image, and boxes around the regions."""
+    detail = _detail(site, id_)
+    result, stored = _judged(detail)
+    sha256 = detail.inspection.image_sha256
+
+    def make() -> bytes:
+        data = site.store.get(sha256)
+        with site.drawing:
+            picture = overlay.draw(
+                data, stored.data, stored.low, stored.high, result.threshold or 0.0, result.regions
+            )
+            return overlay.as_png(picture)
+
+    return _kept(request, f"{sha256}.{stored.sha256}.{overlay.DRAWING}", A_DAY, "image/png", make)
+
+
+def _detail(site: Site, id_: UUID) -> history.Detail:
+    with site.reading() as session:
+        return history.inspection(session, id_)
+
+
+def _judged(detail: history.Detail) -> tuple[Result, AnomalyMap]:
+    if detail.result is None:
+        raise NoMapError("This inspection waits for its verdict; its anomaly map comes with it.")
+    if detail.map is None:
+        raise NoMapError(f"This inspection was judged {detail.result.verdict} and has no anomaly map.")
+    return detail.result, detail.map
+
+
+def _kept(request: Request, tag: str, keep: str, kind: str, make: Callable[[], bytes]) -> Response:
+    """Answer with what `make` gives, or with 304, nothing made, where the browser has it already."""
+    headers = {"ETag": f'"{tag}"', "Cache-Control": keep}
+    known = {part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")}
+    if known & {headers["ETag"], "*"}:
+        return Response(status_code=304, headers=headers)
+    return Response(make(), headers=headers, media_type=kind)

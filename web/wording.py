@@ -1,0 +1,57 @@
+"""How facts are written on the page."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+NOTHING = "\N{EN DASH}"
+
+
+def utc(moment: datetime | None) -> str:
+    """Write a time to the millisecond, without its zone: the page says that all times are UTC."""
+    if moment is None:
+        return NOTHING
+    return moment.astimezone(UTC).isoformat(" ", "milliseconds").removesuffix("+00:00")
+
+
+def number(value: float | None) -> str:
+    """Write a score or threshold; four decimals line up in a column, unless they would say nothing."""
+    if value is None:
+        return NOTHING
+    return f"{value:.4f}" if value == 0 or 0.001 <= abs(value) < 10_000 else f"{value:.3e}"
+
+
+def whole(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def size(count: int) -> str:
+    """Write a number of bytes in the unit that a person would use."""
+    value = float(count)
+    for unit in ("bytes", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def step(name: str) -> str:
+    """Write the name of a timing, such as decode_ms, as words."""
+    return name.removesuffix("_ms").replace("_", " ")
+
+
+def bar(score: float, threshold: float) -> float:
+    """Give the length of a score's bar in percent: the threshold stands at 50, and 100 is the end."""
+    if threshold <= 0:
+        return 100.0 if score > threshold else 0.0
+    return round(min(max(score / threshold, 0.0), 2.0) * 50, 1)
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "utc": utc,
+    "number": number,
+    "whole": whole,
+    "size": size,
+    "step": step,
+    "bar": bar,
+}
