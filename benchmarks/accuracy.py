@@ -2,7 +2,7 @@
 
     python benchmarks/accuracy.py DIR [--bundle FOLDER] [--size 128] [--json]
 
-Without --bundle it trains on train/good with the defaults. The test images are never used for anything but figures.
+Without --bundle it trains on train/good with the defaults. The test images are used for figures only.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def show(progress: Progress) -> None:
 
 
 def recall_at(good: np.ndarray, bad: np.ndarray, rate: float) -> float:
-    """The share of `bad` scores above the threshold that rejects at most `rate` of these very `good` scores."""
+    """The share of `bad` above the threshold that rejects at most `rate` of these very `good` scores."""
     allowed = int(rate * len(good) + 1e-9)
     return float((bad > np.sort(good)[len(good) - 1 - allowed]).mean())
 
@@ -118,9 +118,8 @@ def main() -> None:
     for name, value in report.items():
         if name == "defects":
             for kind, row in value.items():
-                print(
-                    f"  {kind:<16} {row['images']:>4} images  AUROC {row['image_auroc']:.3f}  caught {row['caught']:.1%}"
-                )
+                figures = f"AUROC {row['image_auroc']:.3f}  caught {row['caught']:.1%}"
+                print(f"  {kind:<16} {row['images']:>4} images  {figures}")
         else:
             print(f"{name:<18} {value:.4g}" if isinstance(value, float) else f"{name:<18} {value}")
 

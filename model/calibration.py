@@ -26,9 +26,10 @@ class Calibration:
 def calibrate(scores: Sequence[float], target_rate: float) -> Calibration:
     """The threshold that rejects (score > threshold) at most `target_rate` of good images.
 
-    Split conformal (Vovk et al., 2005; Angelopoulos and Bates, 2021, section 1): the k-th smallest of n scores with
-    k = ceil((n + 1)(1 - rate)) bounds the rate for any n and any distribution. That needs n >= 1/rate - 1. With
-    fewer, the greatest score bounds it by 1/(n + 1), and the logarithms' normal prediction limit goes beyond it.
+    Split conformal (Vovk et al., 2005; Angelopoulos and Bates, 2021, section 1): the k-th smallest of n
+    scores with k = ceil((n + 1)(1 - rate)) bounds the rate for any n and any distribution. That needs
+    n >= 1/rate - 1. With fewer, the greatest score bounds it by 1/(n + 1), and where the prediction limit of
+    a normal distribution of the scores' logarithms lies beyond it, that is taken.
     """
     values = np.sort(np.asarray(scores, dtype=np.float64))
     count = len(values)
@@ -39,13 +40,13 @@ def calibrate(scores: Sequence[float], target_rate: float) -> Calibration:
     rank = math.ceil((count + 1) * (1 - target_rate) - 1e-9)  # 200 * 0.995 is a hair above 199 in binary
     if rank <= count:
         guaranteed = 1 - rank / (count + 1)
-        note = f"rank {rank} of {count} held-out good images: at most {guaranteed:.2%} of good images are rejected"
+        note = f"rank {rank} of {count} held-out good images: rejects at most {guaranteed:.2%} of good parts"
         return Calibration(float(values[rank - 1]), CONFORMAL, target_rate, guaranteed, count, note)
     guaranteed = 1 / (count + 1)
     needed = math.ceil(1 / target_rate - 1 - 1e-9)
     note = (
-        f"{count} held-out good images are too few to promise {target_rate:.2%} ({needed} would do): the tail is "
-        f"fitted, and no more than {guaranteed:.2%} is promised; train with more good images"
+        f"{count} held-out good images are too few to promise {target_rate:.2%} ({needed} would do): the "
+        f"tail is fitted, and no more than {guaranteed:.2%} is promised; train with more good images"
     )
     threshold = max(float(values[-1]), _prediction_limit(values, target_rate))
     return Calibration(threshold, TAIL, target_rate, guaranteed, count, note)

@@ -16,7 +16,7 @@ class TrainingStoppedError(Exception):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """`size` is (height, width), multiples of 32. `time_budget_s` bounds fitting, at the cost of repeatability."""
+    """`size` is (height, width), multiples of 32. `time_budget_s` bounds fitting, but not repeatably."""
 
     size: tuple[int, int] = (128, 128)
     channels: Literal["auto", 1, 3] = "auto"

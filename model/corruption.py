@@ -9,7 +9,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 _FILLS = 7
 _VISIBLE = 0.12  # of the images' deviation: a change below it is no defect that one could be asked to find
@@ -18,8 +18,8 @@ _VISIBLE = 0.12  # of the images' deviation: a change below it is no defect that
 def corrupt(images: Tensor, generator: torch.Generator, clean: float = 0.25) -> tuple[Tensor, Tensor]:
     """Put up to three defects on each image, and on a share of `clean` images none.
 
-    `images` are (B, C, H, W), zero mean and unit deviation; returns the corrupted ones and the mask of visible
-    change (B, 1, H, W) in {0, 1}.
+    `images` are (B, C, H, W), zero mean and unit deviation; returns the corrupted ones and the mask of
+    visible change (B, 1, H, W) in {0, 1}.
     """
     corrupted = images
     count = torch.rand(len(images), device=images.device, generator=generator)
@@ -44,9 +44,9 @@ def _pick(generator: torch.Generator, count: int, chance: float) -> Tensor:
 
 
 def _noise(images: Tensor, generator: torch.Generator, cells: int, channels: int = 1) -> Tensor:
-    """Smooth noise of about unit deviation with features of a `cells`-th of the image, (B, channels, H, W)."""
+    """Smooth noise of about unit deviation, `cells` features across the image, (B, channels, H, W)."""
     grid = torch.randn(len(images), channels, cells, cells, device=images.device, generator=generator)
-    return F.interpolate(grid, size=images.shape[-2:], mode="bicubic", align_corners=False)
+    return functional.interpolate(grid, size=images.shape[-2:], mode="bicubic", align_corners=False)
 
 
 def _shapes(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -94,7 +94,7 @@ def _fills(images: Tensor, generator: torch.Generator) -> Tensor:
     tint = torch.randn(count, channels, 1, 1, device=images.device, generator=generator)
     plain = 1.3 * tint + 0.1 * torch.randn(images.shape, device=images.device, generator=generator)
     noise = images + _log_uniform(generator, count, 0.2, 1.5) * _noise(images, generator, 32, channels)
-    blur = F.avg_pool2d(images, 9, 1, 4, count_include_pad=False)
+    blur = functional.avg_pool2d(images, 9, 1, 4, count_include_pad=False)
     contrast = blur + (images - blur) * _log_uniform(generator, count, 1.8, 4.0)
     fills = torch.stack([foreign, near, shade, shade + 0.5 * tint, plain, noise, contrast * 0.5 + blur * 0.5])
     kind = torch.randint(0, _FILLS, (count,), device=images.device, generator=generator)

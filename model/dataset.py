@@ -75,6 +75,6 @@ def read_good(images: Sequence[bytes], config: TrainConfig, watch: Watch) -> Goo
 
 
 def split(count: int, false_reject_rate: float) -> tuple[int, int]:
-    """How many of `count` images validate, and how many calibrate: a quarter, or what the threshold's promise needs."""
+    """How many of `count` images validate, and how many calibrate: a quarter or what the promise needs."""
     needed = math.ceil(1 / false_reject_rate - 1 - 1e-9)
     return max(2, round(0.1 * count)), max(2, min(needed, round(0.26 * count)))

@@ -1,4 +1,4 @@
-"""From a restored image to an anomaly map and a score: evidence at several scales, each in its own units of normal.
+"""From a restored image to an anomaly map and a score: evidence at several scales, each in units of normal.
 
 Every evidence map is standardised, per location, by its mean and deviation on held-out good images; the fused
 map is their weighted mean. All of it is part of the module, so that it travels with the weights.
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from model.network import NetworkConfig, PyramidAutoencoder, Restored
 
@@ -26,7 +26,7 @@ class Judged:
 
 
 def structure(first: Tensor, second: Tensor, window: int = 7) -> Tensor:
-    """1 minus the contrast and structure terms of SSIM (Wang et al., 2004), mean over channels: (B, 1, H, W), 0 to 2.
+    """1 - SSIM (Wang et al., 2004) of contrast and structure, mean over channels: (B, 1, H, W), 0 to 2.
 
     The luminance term is left out: it has no meaning for images of zero mean, and the pixel error sees it.
     """
@@ -37,7 +37,7 @@ def structure(first: Tensor, second: Tensor, window: int = 7) -> Tensor:
 
 
 def _smooth(values: Tensor, window: int) -> Tensor:
-    return F.avg_pool2d(values, window, 1, window // 2, count_include_pad=False)
+    return functional.avg_pool2d(values, window, 1, window // 2, count_include_pad=False)
 
 
 class Detector(nn.Module):
@@ -67,14 +67,16 @@ class Detector(nn.Module):
         residual = (x - image).abs().mean(1, keepdim=True)  # (B, 1, H, W)
         maps = [
             restored.logits.float(),
-            _smooth(F.avg_pool2d(residual, 2), 3),
-            F.avg_pool2d(structure(x, image), 2),
+            _smooth(functional.avg_pool2d(residual, 2), 3),
+            functional.avg_pool2d(structure(x, image), 2),
         ]
         for before, after in zip(restored.before[1:], restored.after[1:], strict=True):
             distance = (before.float() - after.float()).square().mean(1, keepdim=True)
             maps.append(distance.add(1e-6).log())  # a ratio of distances is what means something
         like = maps[0].shape[-2:]
-        return torch.cat([F.interpolate(m, size=like, mode="bilinear", align_corners=False) for m in maps], 1)
+        return torch.cat(
+            [functional.interpolate(m, size=like, mode="bilinear", align_corners=False) for m in maps], 1
+        )
 
     def fit_normal(self, evidence: Tensor) -> None:
         """Learn what is normal from evidence (N, E, h, w) of held-out good images."""
@@ -92,7 +94,9 @@ class Detector(nn.Module):
         weights = torch.tensor(_WEIGHTS, device=evidence.device).view(1, -1, 1, 1)
         fused = (standard.clamp(-_FLOOR, 50) * weights).sum(1, keepdim=True) / weights.sum() + _FLOOR
         height, width = evidence.shape[-2:]
-        full = F.interpolate(_smooth(fused, 3), scale_factor=2, mode="bilinear", align_corners=False)[:, 0]
+        full = functional.interpolate(
+            _smooth(fused, 3), scale_factor=2, mode="bilinear", align_corners=False
+        )[:, 0]
         top = max(4, round(_TOP_SHARE * 4 * height * width))
         return Judged(full.flatten(1).topk(top, 1).values.mean(1), full)
 

@@ -1,4 +1,4 @@
-"""The fit: restore corrupted good images and find what was corrupted; keep the best epoch on held-out images."""
+"""The fit: restore corrupted good images, find what was corrupted; keep the epoch best on held-out images."""
 
 import copy
 import math
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from model.config import TrainConfig, Watch
 from model.corruption import corrupt
@@ -48,7 +48,7 @@ def fit(detector: Detector, good: Tensor, held_out: Tensor, config: TrainConfig,
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 restored = detector.network(corrupted.contiguous(memory_format=torch.channels_last))
             optimizer.zero_grad(set_to_none=True)
-            loss(restored, clean, mask).backward()
+            torch.autograd.backward(loss(restored, clean, mask))
             optimizer.step()
         watch.losses.append(validate(detector, held_out, config.batch))
         if watch.losses[-1] < best:
@@ -66,10 +66,10 @@ def fit(detector: Detector, good: Tensor, held_out: Tensor, config: TrainConfig,
 
 
 def loss(restored: Restored, clean: Tensor, mask: Tensor) -> Tensor:
-    """Restoration (pixels and structure) and the comparison's cross entropy, defects and background at equal parts."""
+    """Restoration (pixels, structure) and the comparison's cross entropy (defect and rest in equal parts)."""
     image, logits = restored.image.float(), restored.logits.float()
-    target = F.max_pool2d(mask, 2)
-    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    target = functional.max_pool2d(mask, 2)
+    entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     found = (entropy * target).sum() / target.sum().clamp_min(1) + (entropy * (1 - target)).mean()
     pixels = (image - clean).abs().mean() + (image - clean).square().mean()
     return pixels + structure(image, clean).mean() + 0.5 * found
@@ -81,7 +81,7 @@ def validate(detector: Detector, held_out: Tensor, batch: int) -> float:
     detector.eval()
     total = 0.0
     with torch.inference_mode():
-        for part in held_out.split(batch):
+        for part in torch.split(held_out, batch):
             clean = detector.standardise(part)
             corrupted, mask = corrupt(clean, generator)
             total += float(loss(detector.network(corrupted), clean, mask)) * len(part)
@@ -95,8 +95,10 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     identity = torch.eye(2, 3, device=images.device).expand(count, 2, 3).clone()
     identity[:, 0, 2] = torch.round(noise[:, 0] * 0.02 * width) * 2 / width  # whole pixels: no blur
     identity[:, 1, 2] = torch.round(noise[:, 1] * 0.02 * height) * 2 / height
-    grid = F.affine_grid(identity, list(images.shape), align_corners=False)
-    moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    grid = functional.affine_grid(identity, list(images.shape), align_corners=False)
+    moved = functional.grid_sample(
+        images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
     return moved * (1 + 0.05 * noise[:, 2]).view(-1, 1, 1, 1) + 0.05 * noise[:, 3].view(-1, 1, 1, 1)
 
 
@@ -105,7 +107,9 @@ def _batches(count: int, batch: int, generator: torch.Generator) -> Iterator[Ten
     if count < batch:
         yield order
         return
-    yield from order[: count - count % batch].split(batch)  # a short last batch unsettles batch normalisation
+    yield from torch.split(
+        order[: count - count % batch], batch
+    )  # a short last batch unsettles batch normalisation
 
 
 def _schedule(done: float) -> float:

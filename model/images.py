@@ -6,7 +6,7 @@ from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gigabyte as RGB
@@ -17,7 +17,7 @@ Pixels = NDArray[np.uint8] | NDArray[np.float32]
 
 
 class UnreadableImageError(ValueError):
-    """An image file that can't be decoded; `index` is its place in the list it came in, where there is one."""
+    """An image file that can't be decoded; `index` is its place in the list it came in, if any."""
 
     def __init__(self, reason: str, index: int | None = None) -> None:
         place = "" if index is None else f"image {index} (counted from 0): "
@@ -49,7 +49,7 @@ def decode(data: bytes, *, channels: int, size: tuple[int, int], max_pixels: int
             _require_pixels(image.size, max_pixels)
             turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
             upright = image.size[::-1] if turned else image.size
-            # JPEG decodes at 1/2, 1/4 or 1/8 for a fraction of the time; twice the size keeps the resize honest.
+            # JPEG decodes at 1/2, 1/4 or 1/8 for a fraction of the time; twice the size keeps quality.
             image.draft(None, (2 * max(size), 2 * max(size)))
             image.load()
             straight = ImageOps.exif_transpose(image)
@@ -66,8 +66,8 @@ def decode(data: bytes, *, channels: int, size: tuple[int, int], max_pixels: int
     wide = straight.mode in _WIDE_MODES or straight.mode.startswith("I;16")
     pixels = _wide(straight, (width, height)) if wide else _narrow(straight, (width, height), channels)
     if pixels.ndim == 2:
-        pixels = np.repeat(pixels[:, :, None], channels, axis=2)
-    return Decoded(np.ascontiguousarray(pixels), width=upright[0], height=upright[1])
+        pixels = cast("Pixels", np.repeat(pixels[:, :, None], channels, axis=2))
+    return Decoded(pixels, width=upright[0], height=upright[1])
 
 
 def is_grey(data: bytes) -> bool:
@@ -90,7 +90,7 @@ def _require_pixels(size: tuple[int, int], max_pixels: int) -> None:
 def _reason(data: bytes, error: Exception) -> str:
     if not data:
         return "the file is empty"
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return f"not an image in a format we read ({', '.join(FORMATS)})"
     return f"can't be decoded: {error}"
 

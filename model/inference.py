@@ -16,14 +16,14 @@ _BATCH = 16  # measured: larger is no faster on a CPU
 
 @dataclass(frozen=True)
 class Scored:
-    """`score` rejects when above the threshold; `map` is (h, w), and the score is the mean of its highest pixels."""
+    """`score` rejects when above the threshold; it is the mean of the highest pixels of `map`, (h, w)."""
 
     score: float
     map: NDArray[np.float32]
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 saves time: on CUDA from Ampere on, on CPUs with the instructions (else it is emulated)."""
+    """Whether bfloat16 saves time: CUDA from Ampere on, CPUs with the instructions (else it is emulated)."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
     capabilities = torch.cpu.get_capabilities()
@@ -39,13 +39,19 @@ def to_batch(arrays: Sequence[Pixels], device: torch.device) -> Tensor:
     return batch.to(device).contiguous(memory_format=torch.channels_last)
 
 
+def to_device(detector: Detector, device: torch.device) -> Detector:
+    """Move it, channels-last: several times faster on a CPU, and never slower."""
+    moved: Detector = detector.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved
+
+
 def judge(
     detector: Detector, arrays: Sequence[Pixels], device: torch.device, *, bf16: bool = False
 ) -> Iterator[Scored]:
     """Score images in sub-batches of one fixed size, the last one padded.
 
-    Libraries pick their algorithm by the shape of a batch, and other algorithms round otherwise: with one shape an
-    image scores the same alone or among 64. Evidence and score are float32 even where the network is bfloat16.
+    Libraries pick their algorithm by the shape of a batch, and other algorithms round otherwise: with one
+    shape an image scores the same alone or among 64. Evidence and score are float32 always.
     """
     for start in range(0, len(arrays), _BATCH):
         part = list(arrays[start : start + _BATCH])

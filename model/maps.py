@@ -23,7 +23,7 @@ class EncodedMap:
 
 
 def encode_map(values: NDArray[np.float32], bits: int = 8) -> EncodedMap:
-    """Quantise a finite map (H, W); the error is at most half a step of the scale between its least and greatest."""
+    """Quantise a finite map (H, W); the error is at most half a step between its least and greatest value."""
     if bits not in (8, 16):
         raise ValueError(f"bits is {bits}, but a map is kept with 8 or 16")
     if values.ndim != 2 or values.size == 0:

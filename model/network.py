@@ -1,20 +1,22 @@
 """The pyramid autoencoder, all of it.
 
 After Mishra, Piciarelli, Foresti, "A neural network for image anomaly detection with deep pyramidal
-representations and dynamic routing" (Int. J. Neural Systems, 2020) and "Image anomaly detection by aggregating
-deep pyramidal representations" (ICPR workshops, 2021): an encoder, pyramid pooling of its last features on
-several magnifications, aggregation of the pooled features to one latent vector, and a decoder that gets both.
+representations and dynamic routing" (Int. J. Neural Systems, 2020) and "Image anomaly detection by
+aggregating deep pyramidal representations" (ICPR workshops, 2021): an encoder, pyramid pooling of its last
+features on several magnifications, aggregation of the pooled features to one latent vector, and a decoder
+that gets both.
 
-What is ours: a narrow grid of features goes to the decoder beside the latent vector (a latent alone blurs texture
-away), training restores corrupted images (`corruption.py`), and a comparison head looks at the encoder's pyramids
-of the image and of its reconstruction, as DRAEM (Zavrtanik et al., ICCV 2021) does with pixels.
+What is ours: a narrow grid of features goes to the decoder beside the latent vector (a latent alone blurs
+texture away), training restores corrupted images (`corruption.py`), and a comparison head looks at the
+encoder's pyramids of the image and of its reconstruction, as DRAEM (Zavrtanik et al., ICCV 2021) does with
+pixels.
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 def _up(features: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(features, size=like.shape[-2:], mode="bilinear", align_corners=False)
+    return functional.interpolate(features, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 
 class Encoder(nn.Module):
@@ -86,7 +88,7 @@ class PyramidPooling(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         levels = [
-            reduce(F.adaptive_avg_pool2d(x, m))
+            reduce(functional.adaptive_avg_pool2d(x, m))
             for m, reduce in zip(self.magnifications, self.reduce, strict=True)
         ]  # (B, C/m, m, m) each
         latent = self.aggregate(torch.cat([level.flatten(1) for level in levels], 1))  # (B, latent)
@@ -112,7 +114,7 @@ class Decoder(nn.Module):
         x = self.up3(torch.cat([_up(x, third), self.narrow(third)], 1))  # (B, 4w, H/8, W/8)
         x = self.up2(_up(x, second))  # (B, 2w, H/4, W/4)
         x = self.up1(_up(x, first))  # (B, w, H/2, W/2)
-        return F.pixel_shuffle(self.paint(x), 2)  # (B, C, H, W)
+        return functional.pixel_shuffle(self.paint(x), 2)  # (B, C, H, W)
 
 
 class Comparison(nn.Module):
@@ -134,7 +136,7 @@ class Comparison(nn.Module):
             seen = self.look[level](pair)
             x = self.mix[level](seen if x is None else seen + _up(x, seen))
         assert x is not None
-        return self.decide(x)  # (B, 1, H/2, W/2)
+        return functional.conv2d(x, self.decide.weight, self.decide.bias)  # (B, 1, H/2, W/2)
 
 
 class PyramidAutoencoder(nn.Module):

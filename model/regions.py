@@ -12,7 +12,7 @@ _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=np.int8)
 
 @dataclass(frozen=True)
 class Region:
-    """A box and its `area`, all in pixels of the upright image, and the map's greatest value (`peak`) in it."""
+    """A box and its `area` in pixels of the upright image, and the map's greatest value (`peak`) in it."""
 
     x: int
     y: int
@@ -28,7 +28,7 @@ def find(
     """Regions of `anomaly_map` (h, w) above `threshold`, the highest peak first, at most `limit`.
 
     Meant for an image that is judged ng or inconclusive, so never empty: where nothing is above the threshold
-    (the score also knows what a map does not show, such as light that is wrong everywhere), the peak stands alone.
+    (an `inconclusive` band reaches below it), the peak stands alone.
     """
     above = anomaly_map > threshold
     if not above.any():

@@ -8,7 +8,7 @@ import torch
 
 from model.bundle import Bundle
 from model.images import MAX_PIXELS, Decoded, Pixels, decode
-from model.inference import Scored, judge
+from model.inference import Scored, judge, to_device
 
 __all__ = ["Decoded", "Scored", "Scorer", "Verdict", "verdict"]
 
@@ -21,7 +21,7 @@ class Scorer:
     def __init__(self, bundle: Bundle, device: str = "cpu", *, bf16: bool = False) -> None:
         self._device = torch.device(device)
         self._bf16 = bf16
-        self._detector = bundle.detector.to(device=self._device, memory_format=torch.channels_last)
+        self._detector = to_device(bundle.detector, self._device)
         self.version = bundle.version
         self.threshold = bundle.calibration.threshold
         self.size = bundle.network.size
@@ -46,7 +46,7 @@ class Scorer:
 
 
 def verdict(score: float, threshold: float, band: float = 0.0) -> Verdict:
-    """`band` is the relative half-width around the threshold that is `inconclusive`: 0.05 means 5 % either way."""
+    """`band` is the relative half-width of what is `inconclusive`: 0.05 is 5 % either way."""
     if not 0 <= band < 1:
         raise ValueError(f"the inconclusive band is {band}, but must be at least 0 and below 1")
     if score > threshold * (1 + band):

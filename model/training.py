@@ -11,7 +11,7 @@ from model.dataset import TooFewImagesError, read_good
 from model.detector import Detector
 from model.fitting import fit
 from model.images import UnreadableImageError
-from model.inference import judge, to_batch
+from model.inference import judge, to_batch, to_device
 from model.network import NetworkConfig
 
 __all__ = [
@@ -58,7 +58,7 @@ def train(
 ) -> Trained:
     """Train on image files of good parts.
 
-    The same set of files, in any order, with the same seed, device and library versions gives the same weights.
+    The same files in any order with the same seed, device and library versions give the same weights.
     Raises TooFewImagesError, UnreadableImageError (with the index), TrainingStoppedError.
     """
     config = config or TrainConfig()
@@ -69,7 +69,7 @@ def train(
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not ours to change
         torch.manual_seed(config.seed)
         detector = Detector(NetworkConfig(channels=good.channels, size=config.size, width=config.width))
-    detector.to(device=place, memory_format=torch.channels_last)
+    to_device(detector, place)
     best_epoch = fit(detector, to_batch(good.fit, place), to_batch(good.validate, place), config, watch)
     watch.report("calibrate")
     _learn_normal(detector, to_batch(good.validate, place), config.batch)
@@ -91,7 +91,7 @@ def train(
 def _learn_normal(detector: Detector, held_out: torch.Tensor, batch: int) -> None:
     evidence = []
     with torch.inference_mode():
-        for part in held_out.split(batch):
+        for part in torch.split(held_out, batch):
             x = detector.standardise(part)
             evidence.append(detector.evidence(x, detector.network(x)))
     detector.fit_normal(torch.cat(evidence))
