@@ -78,7 +78,7 @@ def champions(session: Session, products: Collection[str]) -> dict[str, ModelVer
         .join(ModelVersion, ModelVersion.id == ModelAlias.model_version)
         .where(ModelAlias.product.in_(products), ModelAlias.alias == CHAMPION)
     )
-    return dict(found.tuples().all())
+    return {row[0]: row[1] for row in found}
 
 
 def products(session: Session) -> list[str]:

@@ -1,0 +1,61 @@
+# Pyramidion: `make demo` and `make test` are the two commands that a newcomer needs.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# The demo keeps its database, images and models here, away from a plant's own data.
+DEMO_HOME ?= $(CURDIR)/.demo
+
+.PHONY: help
+help:  ## Show what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
+
+# One marker per set of packages, made anew when what they are made from changes.
+$(VENV)/.run: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Pyramidion needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing Pyramidion into $(VENV) (about a minute)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@echo "installing what the tests need into $(VENV)"
+	@$(PIP) --editable '.[dev]'
+	@touch $@
+
+.PHONY: demo
+demo: $(VENV)/.run  ## Train on a simulated line, stream parts through the real queue, report
+	@PYRAMIDION_HOME="$(DEMO_HOME)" $(BIN)/pyramidion demo --exit $(ARGS)
+
+.PHONY: up
+up: $(VENV)/.run  ## Start everything on this machine
+	@$(BIN)/pyramidion up
+
+.PHONY: lint
+lint: $(VENV)/.dev  ## Style, types and import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+.PHONY: chromium
+chromium: $(VENV)/.dev
+	@tests/chromium.sh
+
+.PHONY: test
+test: lint chromium  ## Everything that is checked, with real services
+	@$(BIN)/pytest $(ARGS)
+
+.PHONY: bench
+bench: $(VENV)/.dev  ## Accuracy and speed, on simulated parts or on IMAGES=folder in MVTec layout
+	@$(BIN)/python -m benchmarks.accuracy $(if $(IMAGES),$(IMAGES),--simulated) $(ARGS)
+
+.PHONY: clean
+clean:  ## Remove the environment, the demo's data and all caches
+	@rm -rf $(VENV) "$(DEMO_HOME)" .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

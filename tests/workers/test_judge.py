@@ -1,0 +1,233 @@
+"""What becomes of every kind of image, on both databases."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from db import history, inspections, models
+from db.imagestore import ImageStore, ImageStoreUnavailableError, key_of
+from db.settings import DatabaseSettings
+from model.maps import decode_map
+from model.scoring import Scorer
+from workers.judge import judge
+from workers.runtime import Runtime
+from workers.settings import WorkerSettings
+
+QUEUED = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def runtime(
+    database: DatabaseSettings, sessions: sessionmaker[Session], store: ImageStore
+) -> Iterator[Runtime]:
+    with ThreadPoolExecutor(2) as threads:
+        yield Runtime(WorkerSettings(), sessions, sessions, store, database.home / "bundles", "cpu", threads)
+
+
+def verdicts(sessions: sessionmaker[Session], ids: list[UUID]) -> list[str | None]:
+    with sessions() as session:
+        found = [history.inspection(session, one).result for one in ids]
+    return [None if one is None else one.verdict for one in found]
+
+
+def test_good_and_bad_parts_get_verdicts_with_maps_and_boxes(
+    runtime: Runtime, champion: str, accept: Any, make_picture: Any
+) -> None:
+    good, bad = accept([make_picture(900), make_picture(901, defect=True)])
+    assert judge(runtime, [good, bad], queued_at=QUEUED, redelivered=False) == 2
+    assert verdicts(runtime.sessions, [good, bad]) == ["ok", "ng"]
+    with runtime.sessions() as session:
+        detail = history.inspection(session, bad)
+    assert detail.result is not None
+    assert detail.map is not None
+    assert detail.result.model_version == champion
+    assert detail.result.score is not None
+    assert detail.result.score > (detail.result.threshold or 0)
+    box = detail.result.regions[0]
+    # The defect is the square from (24, 20) to (40, 36): its centre lies in the strongest box.
+    assert box["x"] <= 32 <= box["x"] + box["width"]
+    assert box["y"] <= 28 <= box["y"] + box["height"]
+    values = decode_map(detail.map.data, bits=detail.map.bits, low=detail.map.low, high=detail.map.high)
+    assert values.shape == (detail.map.height, detail.map.width)
+    assert values[20:36, 24:40].mean() > values[:16].mean()
+    assert detail.result.timings["queue_ms"] > 0
+
+
+def test_a_verdict_is_given_once_however_often_its_message_arrives(
+    runtime: Runtime, champion: str, accept: Any, make_picture: Any
+) -> None:
+    ids = accept([make_picture(1)])
+    assert judge(runtime, ids, queued_at=QUEUED, redelivered=False) == 1
+    with runtime.sessions() as session:
+        before = history.inspection(session, ids[0]).result
+    assert judge(runtime, ids, queued_at=QUEUED, redelivered=True) == 0
+    with runtime.sessions() as session:
+        after = history.inspection(session, ids[0]).result
+    assert before is not None
+    assert after is not None
+    assert (before.judged_at, before.score, before.attempts) == (after.judged_at, after.score, after.attempts)
+
+
+def test_an_image_that_cannot_be_decoded_is_judged_error_and_its_neighbours_are_not_harmed(
+    runtime: Runtime, champion: str, accept: Any, make_picture: Any
+) -> None:
+    ids = accept([make_picture(1), b"\x89PNG\r\n\x1a\n not an image", make_picture(2)])
+    judge(runtime, ids, queued_at=QUEUED, redelivered=False)
+    assert verdicts(runtime.sessions, ids) == ["ok", "error", "ok"]
+    with runtime.sessions() as session:
+        detail = history.inspection(session, ids[1])
+    assert detail.result is not None
+    assert detail.result.error
+    assert detail.map is None
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_missing_image_is_tried_again_and_then_judged_error(
+    runtime: Runtime, champion: str, accept: Any, make_picture: Any
+) -> None:
+    ids = accept([make_picture(1), make_picture(2)])
+    with runtime.sessions() as session:
+        lost = history.inspection(session, ids[0]).inspection
+    file = Path(runtime.bundles.parent / "images" / key_of(lost.image_sha256))
+    file.unlink()
+    for attempt in (1, 2):
+        judge(runtime, ids, queued_at=QUEUED, redelivered=False)
+        assert verdicts(runtime.sessions, ids) == [None, "ok"], attempt
+    judge(runtime, ids, queued_at=QUEUED, redelivered=False)
+    assert verdicts(runtime.sessions, ids) == ["error", "ok"]
+    with runtime.sessions() as session:
+        result = history.inspection(session, ids[0]).result
+    assert result is not None
+    assert result.attempts == 3
+    assert lost.image_sha256 in (result.error or "")
+
+
+def test_an_image_that_fails_the_model_is_found_out_alone(
+    runtime: Runtime, champion: str, accept: Any, make_picture: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = accept([make_picture(1), make_picture(2, defect=True), make_picture(3)])
+    score = Scorer.score
+
+    def fail_on_black(self: Scorer, arrays: Any) -> Any:
+        if any((array < 20).any() for array in arrays):
+            raise RuntimeError("CUDA error: an illegal instruction was encountered")
+        return score(self, arrays)
+
+    monkeypatch.setattr(Scorer, "score", fail_on_black)
+    judge(runtime, ids, queued_at=QUEUED, redelivered=False)
+    assert verdicts(runtime.sessions, ids) == ["ok", None, "ok"]
+    for _ in range(2):
+        judge(runtime, ids, queued_at=QUEUED, redelivered=False)
+    assert verdicts(runtime.sessions, ids) == ["ok", "error", "ok"]
+    with runtime.sessions() as session:
+        result = history.inspection(session, ids[1]).result
+    assert result is not None
+    assert "illegal instruction" in (result.error or "")
+
+
+def test_an_image_that_kills_its_worker_is_given_up_and_its_neighbours_are_judged(
+    runtime: Runtime, champion: str, accept: Any, make_picture: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = accept([make_picture(1), make_picture(2, defect=True), make_picture(3)])
+    score = Scorer.score
+
+    class Killed(BaseException):
+        pass
+
+    def die_on_black(self: Scorer, arrays: Any) -> Any:
+        if any((array < 20).any() for array in arrays):
+            raise Killed
+        return score(self, arrays)
+
+    monkeypatch.setattr(Scorer, "score", die_on_black)
+    lives = 0
+    for delivery in range(6):
+        try:
+            judge(runtime, ids, queued_at=QUEUED, redelivered=delivery > 0)
+        except Killed:
+            lives += 1
+    assert lives <= runtime.settings.max_attempts + 1
+    assert verdicts(runtime.sessions, ids) == ["ok", "error", "ok"]
+
+
+def test_images_of_a_product_without_a_model_wait_for_one(
+    runtime: Runtime, champion: str, accept: Any, make_picture: Any
+) -> None:
+    waiting = accept([make_picture(1)], product="new part")
+    ready = accept([make_picture(2)])
+    assert judge(runtime, waiting + ready, queued_at=QUEUED, redelivered=False) == 1
+    assert verdicts(runtime.sessions, waiting + ready) == [None, "ok"]
+    with runtime.sessions() as session:
+        overdue = inspections.overdue(session, datetime.now(UTC) + timedelta(hours=1), 10)
+    assert overdue == []
+
+
+def test_a_bundle_that_was_altered_judges_nothing(
+    runtime: Runtime, champion: str, accept: Any, make_picture: Any
+) -> None:
+    ids = accept([make_picture(1)])
+    with runtime.sessions() as session:
+        version = models.champion(session, "plate")
+    assert version is not None
+    runtime.scorer(version)
+    weights = runtime.bundles / champion / "weights.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    runtime._scorers.clear()
+    assert judge(runtime, ids, queued_at=QUEUED, redelivered=False) == 0
+    assert verdicts(runtime.sessions, ids) == [None]
+
+
+def test_a_store_that_is_away_settles_nothing(
+    runtime: Runtime, champion: str, accept: Any, make_picture: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = accept([make_picture(1)])
+    away = ImageStoreUnavailableError("s3://images", "connection refused")
+    monkeypatch.setattr(ImageStore, "get", lambda _self, _sha256: (_ for _ in ()).throw(away))
+    with pytest.raises(ImageStoreUnavailableError):
+        judge(runtime, ids, queued_at=QUEUED, redelivered=False)
+    monkeypatch.undo()
+    assert judge(runtime, ids, queued_at=QUEUED, redelivered=False) == 1
+
+
+def test_a_stored_verdict_can_be_replayed(
+    runtime: Runtime, champion: str, accept: Any, make_picture: Any
+) -> None:
+    """Promise 5: the stored image with the stored bundle gives the stored score."""
+    (id_,) = accept([make_picture(77, defect=True)])
+    judge(runtime, [id_], queued_at=QUEUED, redelivered=False)
+    with runtime.sessions() as session:
+        detail = history.inspection(session, id_)
+        version = session.get(models.ModelVersion, detail.result.model_version) if detail.result else None
+    assert detail.result is not None
+    assert version is not None
+    fresh = dataclasses.replace(runtime)
+    fresh._scorers = type(runtime._scorers)()
+    scorer = fresh.scorer(version)
+    again = scorer.score([scorer.decode(runtime.store.get(detail.inspection.image_sha256)).array])[0]
+    assert again.score == pytest.approx(detail.result.score, rel=1e-5)
+    assert scorer.threshold == detail.result.threshold
+
+
+def test_only_so_many_models_are_kept(
+    runtime: Runtime, champion: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with runtime.sessions() as session:
+        version = models.champion(session, "plate")
+    assert version is not None
+    runtime.settings.models_kept = 1
+    first: Callable[[], Any] = lambda: runtime.scorer(version)  # noqa: E731
+    assert first() is first()
+    runtime._scorers["another"] = first()
+    runtime._scorers.move_to_end(version.id, last=False)
+    del runtime._scorers[version.id]
+    first()
+    assert list(runtime._scorers) == [version.id]

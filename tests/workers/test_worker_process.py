@@ -1,0 +1,181 @@
+"""Real worker processes on a real broker: what happens when something dies."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from redis import Redis
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from db import inspections
+from db.tables import AnomalyMap, Result
+from workers import queue, sweep
+from workers.settings import WorkerSettings
+
+Start = Callable[..., subprocess.Popen[bytes]]
+Wait = Callable[[Callable[[], Any], str, float], None]
+
+READY_S = 60.0
+JUDGED_S = 60.0
+
+
+def ready(log: Path) -> bool:
+    return log.exists() and " ready." in log.read_text(encoding="utf-8", errors="replace")
+
+
+def judged(sessions: sessionmaker[Session]) -> int:
+    with sessions() as session:
+        return session.scalar(select(func.count()).select_from(Result)) or 0
+
+
+def test_a_killed_worker_loses_nothing_and_judges_nothing_twice(
+    use_broker: Any,
+    champion: str,
+    accept: Any,
+    make_picture: Any,
+    sessions: sessionmaker[Session],
+    processes: Start,
+    wait: Wait,
+    tmp_path: Path,
+) -> None:
+    """kill -9 in the middle of the work; the next worker and the sweeper finish it."""
+    fast = {"PYRAMIDION_SWEEP_AFTER_S": "2", "PYRAMIDION_SWEEP_EVERY_S": "1", "PYRAMIDION_BATCH_IMAGES": "4"}
+    ids = accept([make_picture(seed) for seed in range(160)])
+    first = processes("worker", "--queue", "score", log=tmp_path / "first.log", env=fast)
+    wait(lambda: ready(tmp_path / "first.log"), "the first worker", READY_S)
+    for start in range(0, len(ids), 4):
+        queue.enqueue(ids[start : start + 4])
+    wait(lambda: judged(sessions) >= 8, "the first verdicts", JUDGED_S)
+    first.send_signal(signal.SIGKILL)
+    first.wait(10)
+    done = judged(sessions)
+    assert done < len(ids), "the worker was killed too late for this test to show anything"
+
+    processes("worker", "--queue", "score", log=tmp_path / "second.log", env=fast)
+    processes("worker", "--queue", "housekeeping", log=tmp_path / "housekeeping.log", env=fast)
+    processes("beat", log=tmp_path / "beat.log", env=fast)
+    wait(lambda: judged(sessions) == len(ids), "all verdicts after the kill", READY_S + JUDGED_S)
+    with sessions() as session:
+        counts = inspections.counts(session)
+        maps = session.scalar(select(func.count()).select_from(AnomalyMap))
+    assert (counts.accepted, counts.pending, counts.error) == (160, 0, 0)
+    assert maps == 160
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_worker_told_to_stop_hands_back_what_it_did_not_judge(
+    use_broker: Any,
+    champion: str,
+    accept: Any,
+    make_picture: Any,
+    sessions: sessionmaker[Session],
+    processes: Start,
+    wait: Wait,
+    tmp_path: Path,
+) -> None:
+    ids = accept([make_picture(seed) for seed in range(64)])
+    worker = processes("worker", log=tmp_path / "worker.log", env={"PYRAMIDION_BATCH_IMAGES": "4"})
+    wait(lambda: ready(tmp_path / "worker.log"), "the worker", READY_S)
+    for start in range(0, len(ids), 2):
+        queue.enqueue(ids[start : start + 2])
+    wait(lambda: judged(sessions) >= 4, "the first verdicts", JUDGED_S)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+    with Redis.from_url(use_broker.url) as client:
+        left = int(client.llen("score")) + int(client.hlen("unacked"))
+    assert judged(sessions) + 2 * left >= len(ids)
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_wiped_broker_loses_nothing(
+    use_broker: Any,
+    champion: str,
+    accept: Any,
+    make_picture: Any,
+    sessions: sessionmaker[Session],
+    processes: Start,
+    wait: Wait,
+    tmp_path: Path,
+) -> None:
+    """The rows are the truth: what the broker forgot is queued again."""
+    fast = {"PYRAMIDION_SWEEP_AFTER_S": "1", "PYRAMIDION_SWEEP_EVERY_S": "1"}
+    ids = accept([make_picture(seed) for seed in range(32)])
+    queue.enqueue(ids)
+    with Redis.from_url(use_broker.url) as client:
+        client.flushall()
+    for name, words in {
+        "worker": ("worker",),
+        "housekeeping": ("worker", "--queue", "housekeeping"),
+        "beat": ("beat",),
+    }.items():
+        processes(*words, log=tmp_path / f"{name}.log", env=fast)
+    wait(lambda: judged(sessions) == len(ids), "the verdicts", READY_S + JUDGED_S)
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_the_sweeper_queues_again_only_what_has_left_the_queue(
+    use_broker: Any, champion: str, accept: Any, make_picture: Any, sessions: sessionmaker[Session]
+) -> None:
+    """A long backlog is not doubled; what vanished from it is found."""
+    settings = WorkerSettings(sweep_after_s=1)
+    long_ago = datetime.now(UTC) - timedelta(minutes=10)
+    waiting = accept([make_picture(1), make_picture(2)], received_at=long_ago)
+    queue.enqueue(waiting, at=long_ago)
+    assert sweep.sweep_once(sessions, settings) == 0
+
+    vanished = accept([make_picture(3)], received_at=long_ago - timedelta(minutes=1))
+    assert sweep.sweep_once(sessions, settings) == 1
+    with sessions() as session:
+        found = inspections.waiting(session, [*waiting, *vanished])
+    assert {one.inspection.id for one in found if one.queued_again} == set(vanished)
+    assert sweep.sweep_once(sessions, settings) == 0, "what was just queued again is not queued once more"
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_sweep_is_bounded(
+    use_broker: Any, champion: str, accept: Any, make_picture: Any, sessions: sessionmaker[Session]
+) -> None:
+    accept([make_picture(1)] * 10, received_at=datetime.now(UTC) - timedelta(hours=1))
+    settings = WorkerSettings(sweep_limit=4)
+    assert sweep.sweep_once(sessions, settings) == 4
+
+
+def test_a_dead_broker_is_named_within_seconds(use_broker: Any) -> None:
+    use_broker.kill()
+    started = time.monotonic()
+    with pytest.raises(queue.BrokerUnavailableError, match="pyramidion doctor"):
+        queue.enqueue([UUID(int=1)])
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_message_of_an_unknown_version_stops_nobody(
+    use_broker: Any,
+    champion: str,
+    accept: Any,
+    make_picture: Any,
+    sessions: sessionmaker[Session],
+    processes: Start,
+    wait: Wait,
+    tmp_path: Path,
+) -> None:
+    from workers.celery import app
+
+    ids = accept([make_picture(1)])
+    app.send_task("workers.score", args=[{"version": 99, "ids": ["?"]}], queue="score")
+    queue.enqueue(ids)
+    processes(
+        "worker",
+        log=tmp_path / "worker.log",
+        env={"PYRAMIDION_BROKER_URL": os.environ["PYRAMIDION_BROKER_URL"]},
+    )
+    wait(lambda: judged(sessions) == 1, "the verdict", READY_S + JUDGED_S)
+    assert "version" in (tmp_path / "worker.log").read_text(encoding="utf-8")

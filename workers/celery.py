@@ -1,0 +1,63 @@
+"""The Celery application; `celery -A workers` finds it here.
+
+Nothing is read at import: the settings are taken when Celery first asks for its configuration.
+"""
+
+from typing import Any
+
+from celery import Celery
+from kombu.entity import Queue
+
+from workers.settings import WorkerSettings
+
+SCORE, TRAIN, HOUSEKEEPING = "score", "train", "housekeeping"
+
+app = Celery("workers", include=["workers.score", "workers.sweep", "workers.train"])
+
+
+@app.on_configure.connect
+def configure(sender: Celery, **_: object) -> None:
+    sender.config_from_object(configuration(WorkerSettings()))
+
+
+def configuration(settings: WorkerSettings) -> dict[str, Any]:
+    return {
+        "broker_url": settings.broker(),
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,  # a worker outlives its broker
+        "broker_transport_options": {
+            "visibility_timeout": settings.visibility_timeout_s,
+            # kombu looks for lost messages every interval x throttle seconds; its default is 100.
+            "unacked_restore_interval": 2,
+            "unacked_restore_throttle": 1,
+            "socket_connect_timeout": 3,
+            "socket_keepalive": True,
+        },
+        "task_queues": [Queue(name) for name in (SCORE, TRAIN, HOUSEKEEPING)],
+        "task_default_queue": HOUSEKEEPING,
+        "task_routes": {"workers.score": {"queue": SCORE}, "workers.train": {"queue": TRAIN}},
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "result_backend": None,
+        "task_ignore_result": True,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        # A prefetch below the batch size would make every batch hold one message (checked at start).
+        # Twice the batch size lets one batch gather while another is scored.
+        "worker_prefetch_multiplier": 2 * settings.batch_messages,
+        "worker_send_task_events": True,  # for Flower
+        "worker_hijack_root_logger": True,
+        "worker_log_format": "%(asctime)s %(levelname)s %(message)s",
+        "worker_task_log_format": "%(asctime)s %(levelname)s %(task_name)s: %(message)s",
+        "timezone": "UTC",
+        # The default scheduler keeps a shelve file, which is pickle; ours has nothing to remember.
+        "beat_scheduler": "celery.beat:Scheduler",
+        "beat_schedule": {
+            "sweep": {
+                "task": "workers.sweep",
+                "schedule": settings.sweep_every_s,
+                # A sweep that nobody ran in time is worthless: the next one sees the same.
+                "options": {"queue": HOUSEKEEPING, "expires": settings.sweep_every_s},
+            },
+        },
+    }

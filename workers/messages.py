@@ -1,0 +1,54 @@
+"""The one message that travels from stations to scoring workers: ids, never pixels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+VERSION: Final = 1
+MAX_IDS: Final = 64
+
+
+class UnknownMessageError(ValueError):
+    """A message that this release cannot read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreMessage:
+    """1 to 64 inspections that wait for a verdict, and when they were queued (UTC)."""
+
+    ids: tuple[UUID, ...]
+    enqueued_at: datetime
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.ids) <= MAX_IDS:
+            raise ValueError(f"a message carries 1 to {MAX_IDS} ids, not {len(self.ids)}")
+        if self.enqueued_at.tzinfo is None:
+            raise ValueError(f"enqueued_at needs a time zone: {self.enqueued_at}")
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "version": VERSION,
+            "ids": [str(one) for one in self.ids],
+            "enqueued_at": self.enqueued_at.isoformat(),
+        }
+
+    @classmethod
+    def from_json(cls, body: object) -> "ScoreMessage":
+        """Read a message; raises UnknownMessageError for another version or anything malformed."""
+        if not isinstance(body, dict) or body.get("version") != VERSION:
+            raise UnknownMessageError(f"not a score message of version {VERSION}: {body!r:.200}")
+        try:
+            ids = tuple(UUID(one) for one in body["ids"])
+            return cls(ids, datetime.fromisoformat(body["enqueued_at"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UnknownMessageError(f"malformed score message ({error}): {body!r:.200}") from error
+
+
+def messages(ids: Sequence[UUID], enqueued_at: datetime) -> list[ScoreMessage]:
+    """Cut any number of ids into messages of at most 64."""
+    return [
+        ScoreMessage(tuple(ids[start : start + MAX_IDS]), enqueued_at)
+        for start in range(0, len(ids), MAX_IDS)
+    ]

@@ -1,0 +1,57 @@
+"""Turns what a model said of an image, or why it could not, into the result that is recorded."""
+
+import dataclasses
+import socket
+from datetime import UTC, datetime
+
+from db.results import NewMap, NewResult
+from db.tables import Inspection
+from model import regions, scoring
+from model.images import Decoded
+from model.maps import encode_map
+from model.scoring import Scored, Scorer
+from workers.settings import WorkerSettings
+
+
+def judged(
+    settings: WorkerSettings, scorer: Scorer, row: Inspection, image: Decoded, scored: Scored, attempts: int
+) -> NewResult:
+    """The verdict of a model, with its map encoded; timings are filled in by the caller."""
+    verdict = scoring.verdict(scored.score, scorer.threshold, settings.inconclusive_band)
+    found = [] if verdict == "ok" else regions.find(scored.map, scorer.threshold, image.width, image.height)
+    return NewResult(
+        inspection_id=row.id,
+        verdict=verdict,
+        score=scored.score,
+        threshold=scorer.threshold,
+        model_version=scorer.version,
+        worker=worker_name(),
+        attempts=attempts,
+        judged_at=datetime.now(UTC),
+        timings={},
+        regions=[dataclasses.asdict(region) for region in found],
+        error=None,
+        map=NewMap(**dataclasses.asdict(encode_map(scored.map, bits=settings.map_bits))),
+    )
+
+
+def failed(row: Inspection, attempts: int, reason: str) -> NewResult:
+    """An image that cannot be judged gets its verdict too: `error`, with the reason."""
+    return NewResult(
+        inspection_id=row.id,
+        verdict="error",
+        score=None,
+        threshold=None,
+        model_version=None,
+        worker=worker_name(),
+        attempts=attempts,
+        judged_at=datetime.now(UTC),
+        timings={},
+        regions=[],
+        error=reason,
+        map=None,
+    )
+
+
+def worker_name() -> str:
+    return socket.gethostname()

@@ -1,0 +1,86 @@
+"""What a scoring process holds once it has started: database, store, threads and loaded models."""
+
+import functools
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from sqlalchemy.orm import Session, sessionmaker
+
+from db.engine import make_engine, session_factory
+from db.imagestore import ImageStore, open_image_store
+from db.settings import DatabaseSettings
+from db.tables import ModelVersion
+from model import bundle
+from model.scoring import Scorer
+from workers import bundles
+from workers.settings import WorkerSettings
+
+
+class DeviceError(Exception):
+    """The device asked for is not there."""
+
+
+@dataclass
+class Runtime:
+    """One per worker process; made on first use, never at import."""
+
+    settings: WorkerSettings
+    sessions: sessionmaker[Session]
+    reading: sessionmaker[Session]
+    store: ImageStore
+    bundles: Path
+    device: str
+    threads: ThreadPoolExecutor
+    _scorers: OrderedDict[str, Scorer] = field(default_factory=OrderedDict)
+
+    def scorer(self, version: ModelVersion) -> Scorer:
+        """Give the loaded model of a version, loading it at need and dropping the least recently used.
+
+        Raises model.bundle.BundleError for a bundle that is not what its id says and
+        db.imagestore.ImageStoreError when its weights cannot be had.
+        """
+        if version.id in self._scorers:
+            self._scorers.move_to_end(version.id)
+            return self._scorers[version.id]
+        folder = bundles.fetch(version, self.store, self.bundles)
+        loaded = Scorer(bundle.load(folder), device=self.device)
+        self._scorers[version.id] = loaded
+        while len(self._scorers) > self.settings.models_kept:
+            self._scorers.popitem(last=False)
+        return loaded
+
+
+def choose_device(wanted: str) -> str:
+    """Turn the setting `device` into a torch device; raises DeviceError where it cannot be had."""
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise DeviceError(
+            f"PYRAMIDION_DEVICE={wanted!r} is no device: use auto, cpu, cuda or cuda:N"
+        ) from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"PYRAMIDION_DEVICE={wanted!r} but this process sees {torch.cuda.device_count()} CUDA devices: "
+            "install a CUDA build of torch and its driver, or use cpu"
+        )
+    return wanted
+
+
+@functools.cache
+def runtime() -> Runtime:
+    settings, database = WorkerSettings(), DatabaseSettings()
+    engine = make_engine(database)
+    return Runtime(
+        settings=settings,
+        sessions=session_factory(engine),
+        reading=session_factory(engine, read_only=True),
+        store=open_image_store(database),
+        bundles=database.home / "bundles",
+        device=choose_device(settings.device),
+        threads=ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode"),
+    )

@@ -1,0 +1,102 @@
+"""What the worker processes can be told from outside."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+
+from db.settings import DatabaseSettings, Settings
+
+
+class WorkerSettings(Settings):
+    """Settings of the queue and of the processes that empty it."""
+
+    broker_url: SecretStr | None = Field(
+        default=None,
+        description="Redis or Valkey to queue on, such as redis://:password@host:6379/0. "
+        "Unset: the embedded broker of `pyramidion up`.",
+    )
+    device: str = Field(
+        default="auto",
+        description="Where models run: auto (a GPU when there is one), cpu, cuda, or cuda:N.",
+    )
+    batch_messages: int = Field(
+        default=8,
+        ge=1,
+        le=64,
+        description="Messages that a scoring worker gathers before it starts; each carries up to 64 images.",
+    )
+    batch_wait_s: float = Field(
+        default=0.02,
+        gt=0,
+        le=5,
+        description="Longest time in seconds that a message waits for others to be gathered with it.",
+    )
+    batch_images: int = Field(
+        default=64, ge=1, le=1024, description="Images that are scored and committed in one transaction."
+    )
+    decode_threads: int = Field(
+        default=2, ge=1, le=64, description="Threads that decode images and encode maps beside the model."
+    )
+    models_kept: int = Field(
+        default=4,
+        ge=1,
+        description="Models that a worker keeps loaded; the least recently used goes first.",
+    )
+    max_image_pixels: int = Field(
+        default=100_000_000,
+        ge=1,
+        description="Largest image in pixels that a worker decodes; a larger one is judged `error`.",
+    )
+    max_attempts: int = Field(
+        default=3,
+        ge=1,
+        le=20,
+        description="Attempts at an image that crashes or fails scoring before it is judged `error`.",
+    )
+    inconclusive_band: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Half-width of the band around the threshold, as a share of it, judged `inconclusive`.",
+    )
+    map_bits: Literal[8, 16] = Field(default=8, description="Bits per pixel of stored anomaly maps: 8 or 16.")
+    sweep_every_s: float = Field(
+        default=5, gt=0, description="Seconds between two looks for accepted images that nobody judged."
+    )
+    sweep_after_s: float = Field(
+        default=20,
+        gt=0,
+        description="Seconds after which an accepted image that left the queue unjudged is queued again.",
+    )
+    sweep_limit: int = Field(default=2048, ge=1, description="Most images that one sweep queues again.")
+    visibility_timeout_s: int = Field(
+        default=60,
+        ge=5,
+        description="Seconds after which the broker hands an unacknowledged message to another worker.",
+    )
+
+    def broker(self) -> str:
+        """Give the broker's URL; raises NoBrokerError where none is set and no `up` has ever run."""
+        if self.broker_url is not None:
+            return self.broker_url.get_secret_value()
+        file = broker_url_file(DatabaseSettings().home)
+        try:
+            return file.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            raise NoBrokerError(file) from None
+
+
+class NoBrokerError(Exception):
+    """There is no broker to talk to."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(
+            f"no broker is set and {file} does not exist: start `pyramidion up` (it brings its own), "
+            "or set PYRAMIDION_BROKER_URL to a Redis or Valkey"
+        )
+
+
+def broker_url_file(home: Path) -> Path:
+    """Where `pyramidion up` leaves the embedded broker's URL (readable by its owner only)."""
+    return home / "broker" / "url"

@@ -1,0 +1,58 @@
+"""Training from what the line itself has produced, in its own queue and worker process."""
+
+from celery.utils.log import get_task_logger
+
+from db import events, inspections, models
+from db.imagestore import ImageStoreError
+from model import bundle, training
+from model.training import Trained
+from workers import bundles
+from workers.celery import app
+from workers.runtime import Runtime, runtime
+
+logger = get_task_logger(__name__)
+
+# Enough for the default network; more only lengthens the training.
+IMAGES = 1000
+
+
+@app.task(name="workers.train")
+def train(product: str) -> None:
+    """Train `product` on its newest parts that were judged ok, and register the model.
+
+    It becomes champion only where the product has none: whether a new model may replace one is for a
+    person to say (`pyramidion models promote`).
+    """
+    state = runtime()
+    with state.sessions() as session:
+        hashes = inspections.newest_ok(session, product, IMAGES)
+    blobs = state.store.get_many(hashes)
+    images = [blob for blob in blobs if not isinstance(blob, ImageStoreError)]
+    try:
+        trained = training.train(images, device=state.device)
+    except (training.TooFewImagesError, training.UnreadableImageError) as error:
+        with state.sessions.begin() as session:
+            events.record(session, "training.failed", "trainer", product, {"reason": str(error)})
+        logger.error("training of %s failed: %s", product, error)  # noqa: TRY400  # the message says it all
+        return
+    version = keep(
+        state, trained, product, actor="trainer", note=f"{len(images)} images from the line's own history"
+    )
+    logger.info("trained %s: %s", product, version)
+
+
+def keep(
+    state: Runtime, trained: Trained, product: str, *, actor: str, note: str, promote: bool = False
+) -> str:
+    """Save, publish and register a trained model; gives its version id.
+
+    `promote` makes it the champion at once; a product without a champion takes it in any case.
+    """
+    saved = bundle.save(trained, state.bundles, product=product)
+    with state.sessions.begin() as session:
+        models.ensure_product(session, product)
+        images = trained.facts.images
+        bundles.publish(session, state.store, saved, product=product, training_images=images, note=note)
+        if promote or models.champion(session, product) is None:
+            models.set_champion(session, product, saved.version, actor=actor, why=note)
+    return saved.version
