@@ -1,6 +1,5 @@
 """Connections: one engine per process, made by whoever starts the process and handed down."""
 
-import json
 import sqlite3
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
 from db.settings import DatabaseSettings, SettingsError
+from db.types import to_json
 
 READ_ONLY = "pyramidion_read_only"  # execution option, see session_factory
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
@@ -45,11 +45,6 @@ def session_factory(engine: Engine, *, read_only: bool = False) -> sessionmaker[
     """
     bind = engine.execution_options(**{READ_ONLY: True, **_native_read_only(engine)}) if read_only else engine
     return sessionmaker(bind, expire_on_commit=False)
-
-
-def to_json(value: object) -> str:
-    """Write JSON as the standard has it; raises ValueError for NaN and infinities, which it lacks."""
-    return json.dumps(value, allow_nan=False)
 
 
 def _native_read_only(engine: Engine) -> dict[str, bool]:

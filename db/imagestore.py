@@ -133,10 +133,13 @@ class ImageStore:
     def _named_errors(self) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError:
-            raise
+        except FileNotFoundError as error:
+            if "NoSuchBucket" not in str(error):
+                raise
+            raise ImageStoreUnavailableError(self._where, "the bucket does not exist") from error
         except (BaseError, OSError) as error:
-            raise ImageStoreUnavailableError(self._where, str(error)) from error
+            reason = str(error).split("\n\nDebug source")[0]  # obstore adds a page of its own inner state
+            raise ImageStoreUnavailableError(self._where, reason) from error
 
 
 def open_image_store(settings: DatabaseSettings) -> ImageStore:

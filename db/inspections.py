@@ -19,7 +19,7 @@ IDS_PER_QUERY = 500  # PostgreSQL takes 65,535 parameters in one statement, SQLi
 class NewInspection:
     """An image that is stored and waits to become a row; the fields are those of the table.
 
-    Raises ValueError for a name that can't be kept, before it can spoil a batch.
+    Raises ValueError for a name or a time that can't be kept, before it can spoil a batch.
     """
 
     id: UUID
@@ -40,6 +40,10 @@ class NewInspection:
     def __post_init__(self) -> None:
         for what in ("product", "station", "line", "serial", "lot"):
             require_name(what, getattr(self, what))
+        if self.captured_at.tzinfo is None or self.received_at.tzinfo is None:
+            raise ValueError(
+                f"{self.id} without a zone: captured_at {self.captured_at}, received_at {self.received_at}"
+            )
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class Waiting:
     inspection: Inspection
     attempts: int
     queued_again: bool
+    last_error: str | None
 
 
 class UnknownProductError(Exception):
@@ -139,12 +144,12 @@ def waiting(session: Session, ids: Collection[UUID]) -> list[Waiting]:
     found: list[Waiting] = []
     for chunk in _chunks(ids):
         rows = session.execute(
-            select(Inspection, Attempt.attempts, Attempt.last_enqueued_at)
+            select(Inspection, Attempt.attempts, Attempt.last_enqueued_at, Attempt.last_error)
             .join(Attempt, Attempt.inspection_id == Inspection.id)
             .where(Inspection.id.in_(chunk))
             .order_by(Inspection.id)
         )
-        found.extend(Waiting(row, attempts, again is not None) for row, attempts, again in rows)
+        found.extend(Waiting(row, attempts, again is not None, why) for row, attempts, again, why in rows)
     return found
 
 

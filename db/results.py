@@ -71,6 +71,8 @@ class NewResult:
         numbers = [self.score or 0.0, self.threshold or 0.0, *self.timings.values()]
         numbers += [value for region in self.regions for value in region.values()]
         numbers += [] if self.map is None else [self.map.low, self.map.high]
+        if self.judged_at.tzinfo is None:
+            raise ValueError(f"verdict on {self.inspection_id} at {self.judged_at}, which has no time zone")
         if not all(map(math.isfinite, numbers)):
             raise ValueError(f"verdict on {self.inspection_id} has a number that is not finite: {numbers}")
 

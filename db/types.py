@@ -1,16 +1,22 @@
 """Column types that mean the same on SQLite and PostgreSQL."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import JSON, Dialect, LargeBinary, String, Uuid
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DontWrapMixin
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
+class NotStorableError(ValueError, DontWrapMixin):
+    """A value that no column can keep. It arrives as it is, not wrapped into SQLAlchemy's StatementError."""
+
+
 class UTCDateTime(TypeDecorator[datetime]):
-    """A moment in UTC with microseconds; naive datetimes are refused with ValueError."""
+    """A moment in UTC with microseconds; naive datetimes are refused with NotStorableError, a ValueError."""
 
     impl = String(27)
     cache_ok = True
@@ -24,7 +30,7 @@ class UTCDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError(f"{value} has no time zone; times are kept in UTC, use datetime.now(UTC)")
+            raise NotStorableError(f"{value} has no time zone; times are kept in UTC, use datetime.now(UTC)")
         value = value.astimezone(UTC)
         if dialect.name == "postgresql":
             return value
@@ -58,6 +64,14 @@ class Id(TypeDecorator[UUID]):
         if value is None or isinstance(value, UUID):
             return value
         return UUID(bytes=value)
+
+
+def to_json(value: object) -> str:
+    """Write JSON as the standard has it; NaN and infinities, which it lacks, raise NotStorableError."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError as error:
+        raise NotStorableError(f"{value!r} can't be kept as JSON: {error}") from None
 
 
 Json = JSON().with_variant(postgresql.JSONB(), "postgresql")

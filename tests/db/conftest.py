@@ -53,7 +53,7 @@ def new_result() -> Callable[..., results.NewResult]:
             "judged_at": NOON,
             "timings": {"total_ms": 1.5},
             "regions": [],
-            "error": "the image is grey where colour was learnt",
+            "error": "grey where colour was learnt",
             "map": None,
         }
         return results.NewResult(**{**values, **changes})
