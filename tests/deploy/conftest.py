@@ -149,11 +149,12 @@ class Plant:
     def log(self, service: str) -> str:
         return (self.folder / f"{service}.log").read_text(encoding="utf-8", errors="replace")[-3000:]
 
-    def kill(self) -> None:
-        for process in self.running.values():
-            if process.poll() is None:
-                process.kill()
-                process.wait(10)
+    def kill(self, *services: str) -> None:
+        """Kill these services, or all of them."""
+        for service in services or tuple(self.running):
+            process = self.running.pop(service)
+            process.kill()
+            process.wait(10)
 
 
 def _script(name: str) -> Path:

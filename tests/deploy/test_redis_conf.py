@@ -17,7 +17,7 @@ def test_the_server_takes_it_and_asks_for_the_password(plant: Any) -> None:
         assert client.config_get("appendonly") == {"appendonly": "yes"}
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         client.lpush("score", "a message")
-    plant.running.pop("redis").kill()
+    plant.kill("redis")
 
     plant.start("redis")  # killed, and what was queued is there again
     plant.wait_until(lambda: plant.answers("redis"), "redis to listen again")
