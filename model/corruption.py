@@ -94,7 +94,12 @@ def _fills(images: Tensor, generator: torch.Generator) -> Tensor:
     tint = torch.randn(count, channels, 1, 1, device=images.device, generator=generator)
     plain = 1.3 * tint + 0.1 * torch.randn(images.shape, device=images.device, generator=generator)
     noise = images + _log_uniform(generator, count, 0.2, 1.5) * _noise(images, generator, 32, channels)
-    blur = functional.avg_pool2d(images, 9, 1, 4, count_include_pad=False)
+    blur = functional.interpolate(
+        functional.avg_pool2d(images, 8, ceil_mode=True),
+        size=(height, width),
+        mode="bilinear",
+        align_corners=False,
+    )
     contrast = blur + (images - blur) * _log_uniform(generator, count, 1.8, 4.0)
     fills = torch.stack([foreign, near, shade, shade + 0.5 * tint, plain, noise, contrast * 0.5 + blur * 0.5])
     kind = torch.randint(0, _FILLS, (count,), device=images.device, generator=generator)

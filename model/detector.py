@@ -30,14 +30,17 @@ def structure(first: Tensor, second: Tensor, window: int = 7) -> Tensor:
 
     The luminance term is left out: it has no meaning for images of zero mean, and the pixel error sees it.
     """
-    a, b = _smooth(first, window), _smooth(second, window)
-    variances = _smooth(first * first, window) - a * a + _smooth(second * second, window) - b * b
-    covariance = _smooth(first * second, window) - a * b
+    a, b = smooth(first, window), smooth(second, window)
+    variances = smooth(first.square() + second.square(), window) - a * a - b * b
+    covariance = smooth(first * second, window) - a * b
     return 1 - ((2 * covariance + _NOISE) / (variances.clamp_min(0) + _NOISE)).mean(1, keepdim=True)
 
 
-def _smooth(values: Tensor, window: int) -> Tensor:
-    return functional.avg_pool2d(values, window, 1, window // 2, count_include_pad=False)
+def smooth(values: Tensor, window: int) -> Tensor:
+    """Mean over an odd square window, as two strips: several times faster than one square on a CPU."""
+    half = window // 2
+    rows = functional.avg_pool2d(values, (window, 1), 1, (half, 0), count_include_pad=False)
+    return functional.avg_pool2d(rows, (1, window), 1, (0, half), count_include_pad=False)
 
 
 class Detector(nn.Module):
@@ -67,7 +70,7 @@ class Detector(nn.Module):
         residual = (x - image).abs().mean(1, keepdim=True)  # (B, 1, H, W)
         maps = [
             restored.logits.float(),
-            _smooth(functional.avg_pool2d(residual, 2), 3),
+            smooth(functional.avg_pool2d(residual, 2), 3),
             functional.avg_pool2d(structure(x, image), 2),
         ]
         for before, after in zip(restored.before[1:], restored.after[1:], strict=True):
@@ -80,8 +83,8 @@ class Detector(nn.Module):
 
     def fit_normal(self, evidence: Tensor) -> None:
         """Learn what is normal from evidence (N, E, h, w) of held-out good images."""
-        mean = _smooth(evidence.mean(0, keepdim=True), 5)
-        spread = _smooth((evidence - mean).square().mean(0, keepdim=True), 9)
+        mean = smooth(evidence.mean(0, keepdim=True), 5)
+        spread = smooth((evidence - mean).square().mean(0, keepdim=True), 9)
         overall = spread.mean((2, 3), keepdim=True)
         self.normal_mean.copy_(mean)
         self.normal_deviation.copy_(
@@ -94,9 +97,9 @@ class Detector(nn.Module):
         weights = torch.tensor(_WEIGHTS, device=evidence.device).view(1, -1, 1, 1)
         fused = (standard.clamp(-_FLOOR, 50) * weights).sum(1, keepdim=True) / weights.sum() + _FLOOR
         height, width = evidence.shape[-2:]
-        full = functional.interpolate(
-            _smooth(fused, 3), scale_factor=2, mode="bilinear", align_corners=False
-        )[:, 0]
+        full = functional.interpolate(smooth(fused, 3), scale_factor=2, mode="bilinear", align_corners=False)[
+            :, 0
+        ]
         top = max(4, round(_TOP_SHARE * 4 * height * width))
         return Judged(full.flatten(1).topk(top, 1).values.mean(1), full)
 

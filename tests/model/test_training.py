@@ -1,0 +1,113 @@
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from model.config import Watch
+from model.detector import Detector
+from model.fitting import fit, validate
+from model.network import NetworkConfig
+from model.training import (
+    Progress,
+    TooFewImagesError,
+    TrainConfig,
+    Trained,
+    TrainingStoppedError,
+    UnreadableImageError,
+    train,
+)
+
+Parts = Callable[..., list[bytes]]
+
+
+def test_the_same_files_and_seed_give_the_same_model_whatever_their_order(
+    make_parts: Parts, quick: TrainConfig
+) -> None:
+    few = replace(quick, epochs=2)
+    parts = make_parts(5, 24)
+    before = torch.random.get_rng_state()
+    first, second = train(parts, few), train(parts[::-1], few)
+    other = train(parts, replace(few, seed=1))
+    assert torch.equal(before, torch.random.get_rng_state())  # the caller's random numbers are left alone
+    assert first.calibration == second.calibration
+    assert first.facts == second.facts
+    states = [model.detector.state_dict() for model in (first, second, other)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert first.calibration.threshold != other.calibration.threshold
+
+
+def test_too_few_images_say_how_many_would_do(make_parts: Parts) -> None:
+    parts = make_parts(5, 7)
+    for images in ([], parts, parts * 3):  # a copy is not another image
+        with pytest.raises(TooFewImagesError, match=r"at least 8, better 796"):
+            train(images)
+
+
+def test_an_unreadable_image_is_named_by_its_place(make_parts: Parts, quick: TrainConfig) -> None:
+    parts = make_parts(5, 10)
+    parts[6] = parts[6][:200]
+    with pytest.raises(UnreadableImageError, match="image 6") as caught:
+        train(parts, quick)
+    assert caught.value.index == 6
+
+
+def test_stop_ends_it_within_a_batch_and_leaves_no_model(make_parts: Parts, quick: TrainConfig) -> None:
+    seen: list[Progress] = []
+    with pytest.raises(TrainingStoppedError):
+        train(make_parts(5, 48), quick, progress=seen.append, stop=lambda: any(p.epoch == 2 for p in seen))
+    assert max(p.epoch for p in seen) == 2
+
+
+def test_progress_tells_stage_epoch_losses_and_time_left(make_parts: Parts, quick: TrainConfig) -> None:
+    seen: list[Progress] = []
+    model = train(make_parts(5, 24), replace(quick, epochs=3), progress=seen.append)
+    assert [p.stage for p in seen] == ["read", "fit", "fit", "fit", "calibrate"]
+    fits = seen[1:4]
+    assert [(p.epoch, p.epochs) for p in fits] == [(1, 3), (2, 3), (3, 3)]
+    assert tuple(p.loss for p in fits) == model.facts.losses
+    assert fits[-1].best == min(model.facts.losses)
+    assert fits[0].eta_s > 0
+    assert fits[-1].eta_s == 0
+    assert fits[0].seconds <= fits[1].seconds <= fits[2].seconds
+
+
+def test_early_stopping_ends_with_the_weights_of_the_best_epoch() -> None:
+    torch.manual_seed(0)
+    good, held_out = torch.rand(32, 1, 32, 32), torch.rand(8, 1, 32, 32)
+    config = TrainConfig(
+        size=(32, 32), width=4, epochs=60, patience=3, learning_rate=0.3
+    )  # far too fast: it diverges
+    detector = Detector(NetworkConfig(size=(32, 32), width=4))
+    watch = Watch(None, None, config.epochs)
+    best_epoch = fit(detector, good, held_out, config, watch)
+    assert len(watch.losses) == best_epoch + config.patience < config.epochs
+    assert watch.losses[best_epoch - 1] == min(watch.losses)
+    assert watch.losses[-1] > min(watch.losses)
+    assert validate(detector, held_out, config.batch) == pytest.approx(min(watch.losses), rel=1e-5)
+
+
+def test_a_time_budget_ends_the_fit(make_parts: Parts, quick: TrainConfig) -> None:
+    endless = replace(quick, epochs=10_000, patience=10_000, time_budget_s=1.0)
+    model = train(make_parts(5, 24), endless)
+    assert 1 <= model.facts.epochs < 1000
+    assert np.isfinite(model.calibration.threshold)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"size": (100, 100)}, "multiples of 32"),
+        ({"false_reject_rate": 0.0}, "between 0 and 1"),
+        ({"epochs": 0}, "at least 1"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_at_once(wrong: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        TrainConfig(**wrong)
+
+
+def test_colour_is_kept_where_there_is_colour(trained: Trained) -> None:
+    assert trained.detector.network.config.channels == 1
