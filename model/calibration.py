@@ -55,8 +55,8 @@ def calibrate(scores: Sequence[float], target_rate: float) -> Calibration:
 def _prediction_limit(values: np.ndarray, rate: float) -> float:
     """The 1 - rate prediction limit for one more score, where their logarithms are normal.
 
-    It goes at most as far beyond the greatest score as that is from the mean: of a handful of scores the limit
-    is astronomical, and a threshold that rejects nothing is none.
+    It goes at most as far beyond the greatest score as that is from the mean: of a handful of scores the
+    limit is astronomical, and a threshold that rejects nothing is none.
     """
     logs = np.log(np.maximum(values, 1e-6))
     spread = float(logs.std(ddof=1)) * math.sqrt(1 + 1 / len(logs))

@@ -45,7 +45,7 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    """These networks are too small to share out, and threads waiting for a busy core cost more than they save."""
+    """These networks are too small to share out, and threads that wait for a busy core cost time."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

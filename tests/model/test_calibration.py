@@ -37,8 +37,8 @@ def test_fresh_good_parts_are_rejected_no_more_often_than_promised(rate: float, 
 def test_the_promise_is_never_looser_than_the_rank_allows(scores: list[float], rate: float) -> None:
     found = calibrate(scores, rate)
     above = sum(score > found.threshold for score in scores)
-    assert above / (len(scores) + 1) <= rate
-    assert found.guaranteed_rate <= rate or found.method == TAIL
+    assert above / (len(scores) + 1) <= rate + 1e-9
+    assert found.guaranteed_rate <= rate + 1e-9 or found.method == TAIL
 
 
 def test_a_handful_of_scores_gives_a_threshold_that_can_still_be_crossed() -> None:
