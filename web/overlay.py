@@ -22,6 +22,7 @@ SCALE = (  # value in thresholds, red, green, blue (0..255), opacity (0..1)
     (1.5, 232, 40, 30, 0.5),
     (2.0, 190, 0, 130, 0.5),
 )
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # those that are inspected; Pillow's other readers stay shut
 LIGHT, DARK = (255, 255, 255), (16, 16, 16)
 QUARTER_TURNED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 UNREADABLE = (  # what Pillow raises for bytes that it can't make sense of
@@ -120,7 +121,7 @@ def as_png(picture: Image.Image) -> bytes:
 def _upright(image_bytes: bytes, longest: int) -> tuple[Image.Image, float]:
     """Give the image to show, and how many of its pixels one pixel of the full-size upright image became."""
     try:
-        with Image.open(io.BytesIO(image_bytes)) as stored:
+        with Image.open(io.BytesIO(image_bytes), formats=FORMATS) as stored:
             turned = stored.getexif().get(ExifTags.Base.Orientation, 1) in QUARTER_TURNED
             full = stored.height if turned else stored.width
             stored.draft(None, (longest, longest))  # a JPEG is decoded no larger than needed

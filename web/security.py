@@ -3,9 +3,10 @@
 import base64
 import binascii
 import hmac
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
-from starlette.datastructures import URL, Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -58,7 +59,7 @@ class ThisMachineOnly:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or is_loopback(_host(scope)):
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or is_loopback(_host(scope)):
             await self.app(scope, receive, send)
             return
         sentence = (
@@ -95,6 +96,6 @@ class BasicAuthentication:
 
 def _host(scope: Scope) -> str:
     try:
-        return URL(scope=scope).hostname or ""
+        return urlsplit(f"//{Headers(scope=scope).get('host', '')}").hostname or ""
     except ValueError:  # a Host header that is none
         return ""
