@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from db.settings import DatabaseSettings, SettingsError
 from db.types import to_json
 
-READ_ONLY = "pyramidion_read_only"  # execution option, see session_factory
+READ_ONLY = "pyramidion_read_only"  # execution option, see reading()
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 
 
@@ -27,6 +27,7 @@ def make_engine(settings: DatabaseSettings) -> Engine:
         return create_engine(
             url,
             json_serializer=to_json,
+            hide_parameters=True,  # maps and serials have no place in an error's text
             pool_size=settings.database_pool_size,
             pool_pre_ping=True,  # a restarted PostgreSQL costs one reconnect, not one failed batch
             connect_args={"connect_timeout": 10, "application_name": "pyramidion"},
@@ -43,12 +44,15 @@ def session_factory(engine: Engine, *, read_only: bool = False) -> sessionmaker[
     Rows stay readable after the commit. On SQLite a transaction takes the write lock when it begins, so keep
     it short; a `read_only` one takes none, never waits, and refuses writes (on PostgreSQL as well).
     """
-    bind = engine.execution_options(**{READ_ONLY: True, **_native_read_only(engine)}) if read_only else engine
-    return sessionmaker(bind, expire_on_commit=False)
+    return sessionmaker(reading(engine) if read_only else engine, expire_on_commit=False)
 
 
-def _native_read_only(engine: Engine) -> dict[str, bool]:
-    return {"postgresql_readonly": True} if engine.dialect.name == "postgresql" else {}
+def reading(engine: Engine) -> Engine:
+    """Give the same engine, with its pool, for transactions that only read."""
+    options = {READ_ONLY: True}
+    if engine.dialect.name == "postgresql":
+        options["postgresql_readonly"] = True
+    return engine.execution_options(**options)
 
 
 def _sqlite_engine(settings: DatabaseSettings) -> Engine:
@@ -68,6 +72,7 @@ def _sqlite_engine(settings: DatabaseSettings) -> Engine:
     engine = create_engine(
         url,
         json_serializer=to_json,
+        hide_parameters=True,
         pool_size=settings.database_pool_size,
         connect_args={"timeout": settings.sqlite_busy_timeout_s},
     )

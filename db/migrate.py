@@ -9,6 +9,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
+from db.engine import reading
 from db.settings import redacted
 
 ONE_AT_A_TIME = 0x7079_7261_6D69  # PostgreSQL advisory lock, any number that is ours alone
@@ -54,7 +55,7 @@ def upgrade(engine: Engine) -> None:
 
 def revision(engine: Engine) -> str | None:
     """Give the revision that the database is at, None where it has no tables."""
-    with engine.connect() as connection:
+    with reading(engine).connect() as connection:
         return _current(connection)
 
 
