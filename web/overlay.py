@@ -24,6 +24,7 @@ SCALE = (  # value in thresholds, red, green, blue (0..255), opacity (0..1)
 )
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # those that are inspected; Pillow's other readers stay shut
 LIGHT, DARK = (255, 255, 255), (16, 16, 16)
+ORIENTATION = ExifTags.Base.Orientation
 QUARTER_TURNED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 UNREADABLE = (  # what Pillow raises for bytes that it can't make sense of
     OSError,
@@ -122,7 +123,8 @@ def _upright(image_bytes: bytes, longest: int) -> tuple[Image.Image, float]:
     """Give the image to show, and how many of its pixels one pixel of the full-size upright image became."""
     try:
         with Image.open(io.BytesIO(image_bytes), formats=FORMATS) as stored:
-            turned = stored.getexif().get(ExifTags.Base.Orientation, 1) in QUARTER_TURNED
+            # Pillow opens a TIFF upright already
+            turned = stored.format != "TIFF" and stored.getexif().get(ORIENTATION) in QUARTER_TURNED
             full = stored.height if turned else stored.width
             stored.draft(None, (longest, longest))  # a JPEG is decoded no larger than needed
             image = _rgb(ImageOps.exif_transpose(stored))
