@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-_PATIENCE_S = 8.0
+_PATIENCE_S = 5.0
 _BEAT_SILENCE_S = 60.0
 
 
