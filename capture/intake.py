@@ -1,0 +1,145 @@
+"""Intake: frames become stored images, inspection rows, and messages to the workers, in that order."""
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from capture.frames import Frame
+from capture.images import ImageFacts, Limits, RefusedImageError, inspect
+from db import events, inspections
+from db.imagestore import ImageStore, key_of
+from db.inspections import NewInspection
+from db.tables import Event
+from db.text import readable
+from workers.queue import BrokerUnavailableError
+
+REFUSED = "image.refused"
+_SUBJECT = 255  # characters of an event's subject
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An image that is not inspected, and why; `id` is None where there is no file to make one from."""
+
+    id: UUID | None
+    name: str
+    reason: str
+    product: str
+    station: str
+
+
+@dataclass(frozen=True)
+class IntakeReport:
+    """What became of each frame: accepted now, known before, or refused. `unannounced` of the accepted ones
+    could not be queued; they wait in the database, and the sweeper queues them when the broker is back.
+    """
+
+    accepted: tuple[UUID, ...]
+    known: tuple[UUID, ...]
+    refused: tuple[Refusal, ...]
+    unannounced: int
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Where frames go. Each method may be repeated, also after being killed halfway: nothing doubles.
+
+    They raise ImageStoreUnavailableError, or an error of SQLAlchemy, where nothing could be kept.
+    """
+
+    sessions: sessionmaker[Session]
+    store: ImageStore
+    enqueue: Callable[[Sequence[UUID]], None]
+    limits: Limits
+
+    def take(self, frames: Sequence[Frame]) -> IntakeReport:
+        """Accept what can be inspected; raises UnknownProductError, with nothing accepted, for a product that
+        isn't set up.
+        """
+        new: dict[UUID, NewInspection] = {}
+        blobs: list[bytes] = []
+        refused: list[Refusal] = []
+        received_at = datetime.now(UTC)
+        for frame in frames:
+            if frame.id in new:
+                continue
+            try:
+                facts = inspect(frame.data, self.limits)
+                new[frame.id] = _row(frame, facts, received_at)
+            except (RefusedImageError, ValueError) as error:  # ValueError: a name that no database keeps
+                refused.append(Refusal(frame.id, frame.name, str(error), frame.product, frame.station))
+            else:
+                blobs.append(frame.data)
+        self.store.put_many(blobs)
+        with self.sessions.begin() as session:
+            accepted = inspections.accept(session, list(new.values()))
+            _record(session, refused)
+        known = tuple(id_ for id_ in new if id_ not in set(accepted))
+        return IntakeReport(tuple(accepted), known, tuple(refused), self._announce(accepted))
+
+    def known(self, ids: Collection[UUID]) -> set[UUID]:
+        """Tell which of the ids are accepted already, so that their images need not be read again."""
+        with self.sessions() as session:
+            return inspections.known_ids(session, ids)
+
+    def refuse(self, refusals: Sequence[Refusal]) -> None:
+        """Leave an event for each image that could not even become a frame."""
+        with self.sessions.begin() as session:
+            _record(session, refusals)
+
+    def _announce(self, ids: Sequence[UUID]) -> int:
+        if not ids:
+            return 0
+        try:
+            self.enqueue(ids)
+        except BrokerUnavailableError:
+            return len(ids)
+        return 0
+
+
+def _row(frame: Frame, facts: ImageFacts, received_at: datetime) -> NewInspection:
+    sha256 = hashlib.sha256(frame.data).hexdigest()
+    return NewInspection(
+        id=frame.id,
+        product=frame.product,
+        station=frame.station,
+        line=frame.line,
+        serial=frame.serial,
+        lot=frame.lot,
+        captured_at=frame.captured_at,
+        received_at=received_at,
+        image_sha256=sha256,
+        image_key=key_of(sha256),
+        image_bytes=len(frame.data),
+        image_width=facts.width,
+        image_height=facts.height,
+        image_format=facts.format,
+    )
+
+
+def _record(session: Session, refusals: Iterable[Refusal]) -> None:
+    """Record each refusal once, however often its image comes by."""
+    by_subject = {_subject(refusal): refusal for refusal in refusals}
+    recorded = set(
+        session.scalars(
+            select(Event.subject).where(Event.kind == REFUSED, Event.subject.in_(list(by_subject)))
+        )
+    )
+    for subject, refusal in by_subject.items():
+        if subject not in recorded:
+            detail = {
+                "name": refusal.name,
+                "reason": refusal.reason,
+                "product": refusal.product,
+                "station": refusal.station,
+            }
+            events.record(session, REFUSED, f"station {refusal.station}"[:_SUBJECT], subject, detail)
+
+
+def _subject(refusal: Refusal) -> str:
+    return readable(str(refusal.id) if refusal.id else refusal.name)[-_SUBJECT:]

@@ -1,0 +1,63 @@
+"""Waiting for a database or an image store that is away, without losing or dropping anything."""
+
+import random
+from collections.abc import Callable
+from threading import Event, Lock
+from typing import Final, TypeVar
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from db.imagestore import ImageStoreUnavailableError
+
+T = TypeVar("T")
+_FIRST_WAIT_S: Final = 0.25
+# InternalError: a PostgreSQL standby that is not yet promoted says "read-only transaction" so.
+UNAVAILABLE = (ImageStoreUnavailableError, OperationalError, InterfaceError, InternalError, PoolTimeoutError)
+
+
+class StoppedError(Exception):
+    """Someone asked to stop while we waited."""
+
+
+class Patience:
+    """Tries again, after waits that double up to `retry_max_s`, until it works or `stop` is set.
+
+    Says once that something is away, and once that it is back, also when several threads share it.
+    """
+
+    def __init__(self, stop: Event, retry_max_s: float, say: Callable[[str], None]) -> None:
+        self._stop = stop
+        self._retry_max_s = retry_max_s
+        self._say = say
+        self._away = False
+        self._lock = Lock()
+
+    def call(self, work: Callable[[], T]) -> T:
+        """Give the result of `work`, however long that takes; raises StoppedError."""
+        wait = _FIRST_WAIT_S
+        while True:
+            try:
+                result = work()
+            except UNAVAILABLE as error:
+                self._note(True, f"{_first_line(error)}; images wait in the spool until it is back")
+            else:
+                self._note(False, "database and image store are back; going on")
+                return result
+            # Jitter: stations that lost the same database shall not come back in step.
+            if self._stop.wait(min(wait, self._retry_max_s) * random.uniform(0.5, 1)):  # noqa: S311
+                raise StoppedError
+            wait *= 2
+
+    def _note(self, away: bool, what: str) -> None:
+        with self._lock:
+            if away == self._away:
+                return
+            self._away = away
+        self._say(what)
+
+
+def _first_line(error: Exception) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    lines = str(cause).strip().splitlines() or [type(cause).__name__]
+    return f"the database can't be used: {lines[0]}" if isinstance(error, DBAPIError) else lines[0]

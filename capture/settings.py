@@ -1,0 +1,55 @@
+"""What stations and intake can be told from outside."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from db.settings import DatabaseSettings, Settings
+
+
+class CaptureSettings(Settings):
+    """Settings of capturing: which images are taken, where they wait, and for how long."""
+
+    spool_folder: Path | None = Field(
+        default=None,
+        description="Folder on the station's own disk where images wait to be taken in. "
+        "Unset: the folder spool in the home folder.",
+    )
+    max_image_bytes: int = Field(
+        default=256 * 1024 * 1024, ge=1024, description="Largest image file in bytes that is taken in."
+    )
+    max_image_pixels: int = Field(
+        default=89_478_485,
+        ge=1,
+        # Pillow itself warns above its quarter of a gigabyte and refuses twice as much.
+        le=178_956_970,
+        description="Largest image in pixels that is taken in and decoded.",
+    )
+    intake_batch: int = Field(
+        default=64, ge=1, le=1024, description="Most images that are taken in and committed at once."
+    )
+    capture_ahead: int = Field(
+        default=256,
+        ge=1,
+        description="Images that may wait in the spool before the source is made to wait as well.",
+    )
+    poll_s: float = Field(
+        default=0.5, gt=0, le=3600, description="Seconds between two looks at a watched folder."
+    )
+    settle_s: float = Field(
+        default=1.0,
+        ge=0,
+        le=3600,
+        description="Seconds that a file in a watched folder must stay unchanged to be taken as complete.",
+    )
+    retry_max_s: float = Field(
+        default=15.0,
+        gt=0,
+        le=3600,
+        description="Longest wait in seconds between two attempts while database or image store is away.",
+    )
+
+    def spool(self) -> Path:
+        """Give the folder under which each station has its spool."""
+        folder = self.spool_folder or DatabaseSettings().home / "spool"
+        return folder.expanduser().absolute()
