@@ -59,12 +59,12 @@ class Plant:
         ):
             assert f"{there}\n" in configuration
             configuration = configuration.replace(f"{there}\n", f"{here}\n")
-        (self.folder / "redis.conf").write_text(self._local(configuration), encoding="utf-8")
+        (self.folder / "redis.conf").write_text(self.local(configuration), encoding="utf-8")
 
     def secret(self, name: str) -> str:
         return (self.secrets / name).read_text(encoding="utf-8").strip()
 
-    def _local(self, text: str) -> str:
+    def local(self, text: str) -> str:
         for there, here in (
             ("/run/secrets/", f"{self.secrets}/"),
             ("/opt/pyramidion/", f"{ROOT / 'deploy'}/"),
@@ -81,7 +81,7 @@ class Plant:
 
     def command(self, service: str) -> list[str]:
         definition = self.compose["services"][service]
-        words = [self._local(word) for word in [*definition.get("entrypoint", []), *definition["command"]]]
+        words = [self.local(word) for word in [*definition.get("entrypoint", []), *definition["command"]]]
         programs = {"valkey-server": str(get_binary_path()), "/usr/bin/weed": str(_script("weed"))}
         words[0] = programs.get(words[0]) or str(_script(words[0]))
         if service == "s3":  # its inner parts have ports of their own, which a container keeps to itself
@@ -99,7 +99,7 @@ class Plant:
             "OMP_NUM_THREADS": "1",
         }
         own = self.compose["services"][service].get("environment", {})
-        return image | {name: self._local(str(value)) for name, value in own.items()}
+        return image | {name: self.local(str(value)) for name, value in own.items()}
 
     def run(self, service: str, words: list[str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run a one-shot service, or other words in its place, to its end."""
@@ -117,7 +117,7 @@ class Plant:
         """Run the very health check of a service of ours."""
         kind, program, *words = self.compose["services"][service]["healthcheck"]["test"]
         assert (kind, program) == ("CMD", "python")
-        return self.run(service, [sys.executable, *(self._local(word) for word in words)])
+        return self.run(service, [sys.executable, *(self.local(word) for word in words)])
 
     def start(self, *services: str) -> None:
         for service in services:

@@ -80,7 +80,7 @@ def test_doctor_finds_every_part_from_inside(running: Any) -> None:
 
 def test_a_health_check_finds_nobody_where_nobody_is(running: Any) -> None:
     words = running.compose["services"]["worker"]["healthcheck"]["test"][1:-1]
-    done = running.run("worker", [running.command("bucket")[0], running._local(words[1]), words[2], "nobody"])
+    done = running.run("worker", [running.command("bucket")[0], running.local(words[1]), words[2], "nobody"])
     assert done.returncode == 1
     assert "no worker nobody-" in done.stderr
 
