@@ -116,6 +116,12 @@ def accept(session: Session, new: Sequence[NewInspection]) -> list[UUID]:
     return inserted
 
 
+def require_product(session: Session, product: str) -> None:
+    """Raise UnknownProductError where the product isn't set up."""
+    if session.get(Product, product) is None:
+        raise UnknownProductError(product, list(session.scalars(select(Product.name).order_by(Product.name))))
+
+
 def known_ids(session: Session, ids: Collection[UUID]) -> set[UUID]:
     """Give those of the ids that are accepted already."""
     known: set[UUID] = set()

@@ -50,8 +50,7 @@ def configuration(settings: WorkerSettings) -> dict[str, Any]:
         "worker_log_format": "%(asctime)s %(levelname)s %(message)s",
         "worker_task_log_format": "%(asctime)s %(levelname)s %(task_name)s: %(message)s",
         "timezone": "UTC",
-        # The default scheduler keeps a shelve file, which is pickle; ours has nothing to remember.
-        "beat_scheduler": "celery.beat:Scheduler",
+        "beat_scheduler": "workers.clock:Clock",
         "beat_schedule": {
             "sweep": {
                 "task": "workers.sweep",

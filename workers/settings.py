@@ -44,9 +44,9 @@ class WorkerSettings(Settings):
         description="Models that a worker keeps loaded; the least recently used goes first.",
     )
     max_image_pixels: int = Field(
-        default=100_000_000,
+        default=89_478_485,
         ge=1,
-        description="Largest image in pixels that a worker decodes; a larger one is judged `error`.",
+        description="Largest image in pixels that is taken in and decoded.",
     )
     max_attempts: int = Field(
         default=3,

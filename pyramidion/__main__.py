@@ -1,0 +1,5 @@
+"""`python -m pyramidion` is `pyramidion`."""
+
+from pyramidion.cli import main
+
+main()

@@ -1,0 +1,104 @@
+"""`pyramidion capture`: a folder of images on its way to be inspected."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from capture.folder import FolderSource
+from capture.images import Limits
+from capture.run import Progress
+from capture.settings import CaptureSettings
+from db import inspections
+from pyramidion.commands.up import stop_on_signals
+from pyramidion.context import open_context
+from pyramidion.errors import FAILED, INTERRUPTED, UserError
+from pyramidion.intake import await_verdicts, take_in, warn
+from pyramidion.output import err, out, print_json
+
+_LISTED = 10
+
+
+def capture(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of images; folders in it as well.")],
+    product: Annotated[str, typer.Option(help="What is on the images.")],
+    station: Annotated[str, typer.Option(help="Where they were taken.")],
+    line: Annotated[str | None, typer.Option(help="The line that the station belongs to.")] = None,
+    lot: Annotated[str | None, typer.Option(help="The lot that the parts belong to.")] = None,
+    serial_from_name: Annotated[
+        bool, typer.Option("--serial-from-name", help="A file's name without its suffix is the serial.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on with new files until Ctrl-C.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until the product's verdicts are there.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Inspect the images of a folder; running it again inspects nothing twice."""
+    if watch and wait:
+        raise UserError("--watch never ends, so there is nothing to --wait for: leave one of them out")
+    settings = CaptureSettings()
+    source = FolderSource(folder, product, station, Limits.of(settings), line, lot, serial_from_name)
+    context = open_context()
+    with context.reading() as session:
+        inspections.require_product(session, product)
+    stop = stop_on_signals()
+    if watch:
+        err.print(f"watching {folder}; Ctrl-C ends it", markup=False, highlight=False)
+        items = source.watched(stop, poll_s=settings.poll_s, settle_s=settings.settle_s)
+    else:
+        items = source.existing()
+    progress = take_in(context, station, items, stop)
+
+    def count_pending() -> int:
+        with context.reading() as session:
+            return inspections.counts(session, product=product, station=station, lot=lot).pending
+
+    pending = await_verdicts(count_pending, stop, stalled_s=60) if wait else count_pending()
+    if as_json:
+        print_json(_report(progress, pending))
+    else:
+        _print(progress, product, pending)
+    if stop.is_set() and not watch:
+        raise typer.Exit(INTERRUPTED)
+    nothing = progress.accepted + progress.known + progress.recovered == 0
+    if (nothing and not watch) or (wait and pending):
+        raise typer.Exit(FAILED)
+
+
+def _report(progress: Progress, pending: int) -> dict[str, object]:
+    return {
+        "accepted": progress.accepted,
+        "known": progress.known,
+        "recovered": progress.recovered,
+        "refused": progress.refused,
+        "skipped": progress.skipped,
+        "unannounced": progress.unannounced,
+        "in_spool": progress.waiting,
+        "pending": pending,
+        "left_out": [{"name": one.name, "reason": one.reason} for one in progress.left_out],
+    }
+
+
+def _print(progress: Progress, product: str, pending: int) -> None:
+    said = [f"{progress.accepted} images accepted"]
+    said += [f"{progress.recovered} from an earlier run"] if progress.recovered else []
+    said += [f"{progress.known} known already"] if progress.known else []
+    said += [f"{progress.refused} refused"] if progress.refused else []
+    said += [f"{progress.skipped} files skipped"] if progress.skipped else []
+    out.print(", ".join(said), highlight=False)
+    for one in progress.left_out[:_LISTED]:
+        warn(f"  {one.name}: {one.reason}")
+    if len(progress.left_out) > _LISTED:
+        warn(f"  ... and {len(progress.left_out) - _LISTED} more; --json lists them")
+    if progress.unannounced:
+        warn(
+            f"the broker did not answer: {progress.unannounced} images are kept and will be queued when it is "
+            "back (`pyramidion up` brings one)"
+        )
+    if progress.waiting:
+        warn(f"{progress.waiting} images wait in the spool; run the same command again to take them in")
+    if pending:
+        out.print(f"{pending} wait for a verdict; `pyramidion results --product {product}`")
+    elif progress.accepted + progress.known:
+        out.print(f"all are judged: `pyramidion results --product {product}`")

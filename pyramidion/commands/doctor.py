@@ -1,0 +1,169 @@
+"""`pyramidion doctor`: is everything there, and what cures what is not."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Annotated
+
+import typer
+from redis.exceptions import RedisError
+
+from pyramidion.errors import FAILED, UserError, known_errors, sentence
+from pyramidion.output import out, print_json
+
+_LOW_DISK_BYTES = 2 * 1024**3
+
+Check = Callable[[], str]
+
+
+def doctor(
+    only: Annotated[
+        str | None,
+        typer.Option(
+            help="Check one thing: settings, database, images, broker, device, models, workers or disk."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Check settings, broker, database, migrations, image store, device, models, workers and disk."""
+    checks = dict(_checks())
+    if only is not None and only not in checks:
+        raise UserError(f"no check {only!r}: use one of {', '.join(checks)}")
+    report = {}
+    for name, check in checks.items():
+        if only in {None, name}:
+            expected: tuple[type[Exception], ...] = (*known_errors(), RedisError, OSError)
+            try:
+                report[name] = {"ok": True, "says": check()}
+            except expected as error:
+                report[name] = {"ok": False, "says": sentence(error)}
+    well = all(one["ok"] for one in report.values())
+    if as_json:
+        print_json({"ok": well, "checks": report})
+    else:
+        for name, one in report.items():
+            mark = "[green]ok  [/green]" if one["ok"] else "[red]FAIL[/red]"
+            out.print(f"{mark} {name:9}", end=" ")
+            out.print(str(one["says"]), markup=False, highlight=False)
+    if not well:
+        raise typer.Exit(FAILED)
+
+
+def _checks() -> Iterator[tuple[str, Check]]:
+    yield "settings", _settings
+    yield "database", _database
+    yield "images", _images
+    yield "broker", _broker
+    yield "device", _device
+    yield "models", _models
+    yield "workers", _workers
+    yield "disk", _disk
+
+
+def _settings() -> str:
+    from pyramidion.all_settings import unknown_names
+
+    unknown = unknown_names()
+    if unknown:
+        raise UserError(
+            f"nothing reads {', '.join(unknown)}: correct the name (docs/settings.md) or remove it"
+        )
+    return "all names are known"
+
+
+def _database() -> str:
+    from db import migrate
+    from db.engine import make_engine
+    from db.settings import DatabaseSettings, redacted
+
+    settings = DatabaseSettings()
+    migrate.require_head(make_engine(settings))
+    return f"{redacted(settings.url())} at revision {migrate.head()}"
+
+
+def _images() -> str:
+    from db.imagestore import open_image_store
+    from db.settings import DatabaseSettings
+
+    store = open_image_store(DatabaseSettings())
+    store.check()
+    return store.describe()
+
+
+def _broker() -> str:
+    from db.settings import redacted
+    from workers import queue
+    from workers.settings import WorkerSettings
+
+    settings = WorkerSettings()
+    url = redacted(settings.broker())
+    try:
+        with queue.connect(settings) as client:
+            waiting = queue.depth(client)
+            append_only = client.info("persistence").get("aof_enabled")
+    except (RedisError, queue.BrokerUnavailableError) as error:
+        raise UserError(
+            f"{url} does not answer ({error}): start `pyramidion up`, or correct PYRAMIDION_BROKER_URL"
+        ) from None
+    note = (
+        ""
+        if append_only
+        else "; its append-only file is off: after a restart the sweeper must queue everything again"
+    )
+    return f"{url}, {waiting} messages waiting{note}"
+
+
+def _device() -> str:
+    import torch
+
+    from workers.runtime import choose_device
+    from workers.settings import WorkerSettings
+
+    device = choose_device(WorkerSettings().device)
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.startswith("cuda")
+        else f"{torch.get_num_threads()} threads"
+    )
+    return f"{device} ({name}), torch {torch.__version__}"
+
+
+def _models() -> str:
+    from db import models
+    from pyramidion.context import open_context
+
+    context = open_context()
+    with context.sessions() as session:
+        products = models.products(session)
+        champions = models.champions(session, products)
+    missing = sorted(product for product in products if champions.get(product) is None)
+    if missing:
+        raise UserError(
+            f"no model judges {', '.join(missing)}: run `pyramidion train {missing[0]} --images DIR`"
+        )
+    return f"{len(products)} products, each with a champion"
+
+
+def _workers() -> str:
+    from workers.celery import app
+
+    answers = app.control.ping(timeout=2.0)
+    names = sorted(name for answer in answers for name in answer)
+    for queue in ("score", "housekeeping"):
+        if not any(name.startswith(f"{queue}-") for name in names):
+            raise UserError(
+                f"no {queue} worker answers: start `pyramidion up`, or `pyramidion worker --queue {queue}`"
+            )
+    return ", ".join(names)
+
+
+def _disk() -> str:
+    from db.settings import DatabaseSettings
+
+    home = DatabaseSettings().home
+    folder = home
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < _LOW_DISK_BYTES:
+        raise UserError(f"{home} has {free / 1e9:.1f} GB free: make room, or move PYRAMIDION_HOME")
+    return f"{home} has {free / 1e9:.0f} GB free"

@@ -1,0 +1,84 @@
+"""`pyramidion models`: what can judge, and what does."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from db import models as registry
+from pyramidion.errors import UserError
+from pyramidion.output import out, print_json
+
+app = typer.Typer(
+    help="List model versions, and choose the one that judges a product.", invoke_without_command=True
+)
+
+
+@app.callback()
+def models(
+    context: typer.Context,
+    product: Annotated[str | None, typer.Option(help="Only this product.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
+) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    from pyramidion.context import open_context
+
+    with open_context().reading() as session:
+        versions = registry.versions(session, product)
+        champions = {one.id for one in registry.champions(session, {v.product for v in versions}).values()}
+    rows = [
+        {
+            "product": version.product,
+            "version": version.id,
+            "champion": version.id in champions,
+            "created_at": version.created_at,
+            "training_images": version.training_images,
+            "threshold": json.loads(version.manifest).get("calibration", {}).get("threshold"),
+            "note": version.note,
+        }
+        for version in versions
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        out.print("no model yet; `pyramidion train PRODUCT --images DIR` makes one")
+        return
+    table = Table("product", "version", "judges", "trained (UTC)", "images", "threshold", "from", box=None)
+    for row in rows:
+        threshold = row["threshold"]
+        table.add_row(
+            row["product"],
+            row["version"][:12],
+            "yes" if row["champion"] else "",
+            row["created_at"].strftime("%Y-%m-%d %H:%M:%S"),
+            str(row["training_images"]),
+            f"{threshold:.4g}" if isinstance(threshold, float) else "",
+            row["note"] or "",
+        )
+    out.print(table)
+
+
+@app.command()
+def promote(
+    product: Annotated[str, typer.Argument(help="The product it shall judge.")],
+    version: Annotated[str, typer.Argument(help="The model version, or the beginning of it.")],
+    why: Annotated[
+        str, typer.Option(help="Reason, kept in the audit trail.")
+    ] = "promoted at the command line",
+) -> None:
+    """Let a model version judge PRODUCT from now on; workers take it up with their next batch."""
+    import getpass
+
+    from pyramidion.context import open_context
+
+    with open_context().sessions.begin() as session:
+        found = [one.id for one in registry.versions(session, product) if one.id.startswith(version.lower())]
+        if len(found) > 1:
+            raise UserError(f"{version!r} begins {len(found)} versions of {product}: give more of it")
+        if not found:
+            raise registry.UnknownModelError(product, version)
+        registry.set_champion(session, product, found[0], actor=getpass.getuser(), why=why)
+    out.print(f"{product} is judged by {found[0][:12]} from now on")

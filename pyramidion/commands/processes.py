@@ -1,0 +1,92 @@
+"""The commands that services run: worker, beat, serve, migrate."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from pyramidion.errors import UserError
+from pyramidion.output import out
+
+_MODULES = {"score": "workers.score", "train": "workers.train", "housekeeping": "workers.sweep"}
+
+
+def worker(
+    queue: Annotated[str, typer.Option(help="What it works on: score, train or housekeeping.")] = "score",
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda or cuda:N; else the setting PYRAMIDION_DEVICE.")
+    ] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Run one worker process until it is told to stop (Ctrl-C finishes the batch in hand)."""
+    if queue not in _MODULES:
+        raise UserError(f"no queue {queue!r}: use one of {', '.join(_MODULES)}")
+    if device is not None:
+        os.environ["PYRAMIDION_DEVICE"] = device
+    from workers.celery import app
+    from workers.settings import WorkerSettings
+
+    WorkerSettings().broker()  # says what is missing before Celery starts to retry
+    if queue != "housekeeping":
+        from workers.runtime import choose_device
+
+        choose_device(WorkerSettings().device)
+    app.conf.include = [_MODULES[queue]]
+    app.worker_main(
+        [
+            "worker",
+            f"--queues={queue}",
+            f"--hostname={queue}-{os.getpid()}@%h",
+            # One thread scores while the main thread receives: CUDA never meets a fork.
+            "--pool=threads",
+            "--concurrency=1",
+            f"--loglevel={log_level}",
+            "--without-mingle",
+            "--without-gossip",
+        ]
+    )
+
+
+def beat() -> None:
+    """Run the clock that sends the periodic tasks; one per plant is enough, more are harmless."""
+    from workers.celery import app
+
+    app.Beat(loglevel="info").run()
+
+
+def migrate() -> None:
+    """Bring the database's schema up to this release; safe to run twice and from several machines."""
+    from db import migrate as migrations
+    from db.engine import make_engine
+    from db.settings import DatabaseSettings
+
+    engine = make_engine(DatabaseSettings())
+    before = migrations.revision(engine)
+    migrations.upgrade(engine)
+    after = migrations.revision(engine)
+    out.print(
+        f"database at revision {after}"
+        + (" (nothing to do)" if before == after else f", was {before or 'empty'}")
+    )
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; else PYRAMIDION_WEB_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; else PYRAMIDION_WEB_PORT.")] = None,
+) -> None:
+    """Serve the pages."""
+    import uvicorn
+
+    from web.app import create_app
+    from web.settings import WebSettings, refuse_open_bind
+
+    settings = WebSettings()
+    address = host or settings.web_host
+    refuse_open_bind(settings, address)
+    uvicorn.run(
+        create_app(settings),
+        host=address,
+        port=settings.web_port if port is None else port,
+        log_level="warning",
+        server_header=False,
+    )

@@ -1,0 +1,124 @@
+"""`pyramidion results`: what was judged, newest first."""
+
+import csv
+import dataclasses
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from db.history import Filter, Row, search, stream
+from pyramidion.errors import UserError
+from pyramidion.output import out, print_json_array
+
+SHOWN = 20
+
+
+class Verdict(StrEnum):
+    """What can be asked for: the verdicts, and what has none yet."""
+
+    OK = "ok"
+    NG = "ng"
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+    PENDING = "pending"
+
+
+COLOURS = {"ng": "red", "error": "red", "inconclusive": "yellow", "pending": "dim"}
+
+
+def results(
+    product: Annotated[str | None, typer.Option(help="Only this product.")] = None,
+    station: Annotated[str | None, typer.Option(help="Only this station.")] = None,
+    line: Annotated[str | None, typer.Option(help="Only this line.")] = None,
+    lot: Annotated[str | None, typer.Option(help="Only this lot.")] = None,
+    serial: Annotated[str | None, typer.Option(help="Only this serial.")] = None,
+    verdict: Annotated[Verdict | None, typer.Option(help="Only this verdict.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Captured at or after this time (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Captured before this time (UTC).")] = None,
+    model: Annotated[str | None, typer.Option(help="Only verdicts of this model version.")] = None,
+    min_score: Annotated[float | None, typer.Option(help="Only scores of at least this.")] = None,
+    max_score: Annotated[float | None, typer.Option(help="Only scores of at most this.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help=f"At most so many; a table shows {SHOWN}, JSON and CSV all.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+) -> None:
+    """List inspections with their verdicts, newest first."""
+    from pyramidion.context import open_context
+
+    if as_json and as_csv:
+        raise UserError("--json and --csv exclude each other")
+    wanted = Filter(
+        product=product,
+        station=station,
+        line=line,
+        serial=serial,
+        lot=lot,
+        verdict=None if verdict is None else verdict.value,
+        since=_utc(since),
+        until=_utc(until),
+        model_version=model,
+        min_score=min_score,
+        max_score=max_score,
+    )
+    with open_context().reading() as session:
+        if as_json or as_csv:
+            rows = stream(session, wanted) if limit is None else search(session, wanted, limit)
+            if as_json:
+                print_json_array(dataclasses.asdict(row) for row in rows)
+            else:
+                _print_csv(rows)
+        else:
+            _print_table(search(session, wanted, (limit or SHOWN) + 1), limit or SHOWN)
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    return time if time is None or time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _print_csv(rows: Iterable[Row]) -> None:
+    writer = csv.writer(sys.stdout)
+    writer.writerow([field.name for field in dataclasses.fields(Row)])
+    for row in rows:
+        values = {**dataclasses.asdict(row), "regions": len(row.regions)}
+        writer.writerow([v.isoformat() if isinstance(v, datetime) else v for v in values.values()])
+
+
+def _print_table(rows: list[Row], limit: int) -> None:
+    if not rows:
+        out.print("no inspection matches; `pyramidion capture DIR --product P --station S` brings some in")
+        return
+    table = Table(
+        "captured (UTC)",
+        "product",
+        "station",
+        "lot",
+        "serial",
+        "verdict",
+        "score",
+        "threshold",
+        "id",
+        box=None,
+    )
+    for row in rows[:limit]:
+        said = row.verdict or "pending"
+        table.add_row(
+            row.captured_at.strftime("%Y-%m-%d %H:%M:%S"),
+            row.product,
+            row.station,
+            row.lot or "",
+            row.serial or "",
+            f"[{COLOURS[said]}]{said}[/]" if said in COLOURS else said,
+            "" if row.score is None else f"{row.score:.3f}",
+            "" if row.threshold is None else f"{row.threshold:.3f}",
+            str(row.id),
+        )
+    out.print(table)
+    if len(rows) > limit:
+        out.print(f"only the newest {limit} are shown; --limit, --json or --csv gives more")

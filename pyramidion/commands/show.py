@@ -1,0 +1,114 @@
+"""`pyramidion show`: one inspection, in words and as a picture."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from db.history import Detail, UnknownInspectionError, find, inspection
+from pyramidion.errors import UserError
+from pyramidion.output import out, print_json
+
+if TYPE_CHECKING:
+    from db.imagestore import ImageStore
+
+
+def show(
+    inspection_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")],
+    save_map: Annotated[
+        Path | None,
+        typer.Option(help="Save a picture here: the image, its anomaly map over it, the defects' boxes."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Show all there is about one inspection."""
+    from pyramidion.context import open_context
+
+    context = open_context()
+    with context.reading() as session:
+        try:
+            found = find(session, inspection_id, limit=2)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        if not found:
+            raise UnknownInspectionError(inspection_id)
+        if len(found) > 1:
+            raise UserError(
+                f"{inspection_id!r} begins more than one id ({found[0]}, {found[1]}, ...): give more of it"
+            )
+        detail = inspection(session, found[0])
+    if as_json:
+        print_json(as_dict(detail))
+    else:
+        _print(detail)
+    if save_map is not None:
+        _save(detail, context.store, save_map)
+        if not as_json:
+            out.print(f"picture saved to {save_map}")
+
+
+def as_dict(detail: Detail) -> dict[str, Any]:
+    """The rows as they stand, without the map's bytes."""
+
+    def columns(row: Any) -> dict[str, Any] | None:
+        if row is None:
+            return None
+        return {
+            column.key: getattr(row, column.key) for column in row.__table__.columns if column.key != "data"
+        }
+
+    return {
+        "inspection": columns(detail.inspection),
+        "result": columns(detail.result),
+        "map": columns(detail.map),
+        "reviews": [columns(review) for review in detail.reviews],
+    }
+
+
+def _print(detail: Detail) -> None:
+    for part, values in as_dict(detail).items():
+        if part == "reviews" or values is None:
+            continue
+        out.print(f"[bold]{part}[/bold]")
+        for name, value in values.items():
+            if value is not None and name != "inspection_id":
+                out.print(f"  {name:14} {_plain(value)}", markup=False, highlight=False, soft_wrap=True)
+    if detail.result is None:
+        out.print("no verdict yet: it waits for a worker (`pyramidion doctor` says whether one answers)")
+    for review in detail.reviews:
+        out.print(f"review: {review.verdict} by {review.reviewer}: {review.reason or ''}", markup=False)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return "; ".join(_plain(one) for one in value) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in value.items())
+    return str(value)
+
+
+def _save(detail: Detail, store: "ImageStore", file: Path) -> None:
+    from web.overlay import UndrawableError, side_by_side
+
+    if detail.result is None or detail.map is None:
+        raise UserError(f"inspection {detail.inspection.id} has no anomaly map" + _why(detail))
+    data = store.get(detail.inspection.image_sha256)
+    scale = detail.map.low, detail.map.high, detail.result.threshold or 0.0
+    try:
+        picture = side_by_side(data, detail.map.data, *scale, detail.result.regions)
+    except UndrawableError as error:
+        raise UserError(f"inspection {detail.inspection.id} cannot be drawn: {error}") from None
+    try:
+        picture.save(file)
+    except ValueError:
+        raise UserError(
+            f"cannot tell a picture's format from {file.name!r}: end it in .png or .jpg"
+        ) from None
+    except OSError as error:
+        raise UserError(f"cannot write {file}: {error.strerror or error}") from None
+
+
+def _why(detail: Detail) -> str:
+    if detail.result is None:
+        return ": it is not judged yet"
+    return f": it was judged {detail.result.verdict} ({detail.result.error})"

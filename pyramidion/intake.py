@@ -1,0 +1,48 @@
+"""Runs a source's images through spool and intake, telling a person how it goes."""
+
+from collections.abc import Callable, Iterable
+from threading import Event
+
+from capture.images import Limits
+from capture.intake import Intake
+from capture.run import Progress, run
+from capture.settings import CaptureSettings
+from capture.sources import Item
+from capture.spool import Spool
+from pyramidion.context import Context
+from pyramidion.output import err
+from workers.queue import enqueue
+
+
+def take_in(context: Context, station: str, items: Iterable[Item], stop: Event) -> Progress:
+    """Take in what `items` give until they end or `stop` is set; raises what capture.run.run raises."""
+    settings = CaptureSettings()
+    intake = Intake(context.sessions, context.store, enqueue, Limits.of(settings))
+    with Spool(settings.spool(), station) as spool, err.status("taking images in") as status:
+
+        def tell(progress: Progress) -> None:
+            taken = progress.accepted + progress.recovered
+            status.update(f"{taken} accepted, {progress.known} known, {progress.refused} refused")
+
+        return run(items, spool, intake, settings, stop=stop, on_progress=tell, say=warn)
+
+
+def warn(text: str) -> None:
+    err.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def await_verdicts(count_pending: Callable[[], int], stop: Event, *, stalled_s: float) -> int:
+    """Wait until nothing is pending, or nothing was judged for `stalled_s`; gives what is still pending."""
+    left = count_pending()
+    waited = 0.0
+    with err.status("") as status:
+        while left and not stop.is_set():
+            status.update(f"{left} images wait for their verdict")
+            stop.wait(0.25)
+            waited += 0.25
+            now = count_pending()
+            if now != left:
+                left, waited = now, 0.0
+            elif waited >= stalled_s:
+                break
+    return left

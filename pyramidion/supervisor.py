@@ -1,0 +1,151 @@
+"""Starts the processes of one machine, starts again what dies, and stops them all."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from pyramidion.errors import UserError
+
+# A process that ran this long before it died is started again at once.
+_SETTLED_S = 30.0
+_LONGEST_PAUSE_S = 30.0
+
+
+@dataclass
+class Service:
+    """One supervised process."""
+
+    name: str
+    command: Sequence[str]
+    log: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    restarts: int = 0
+    start_after: float = 0.0
+
+    @property
+    def state(self) -> str:
+        if self.process is None:
+            return "waiting"
+        return "running" if self.process.poll() is None else f"ended with {self.process.returncode}"
+
+
+class Supervisor:
+    """The services of one PYRAMIDION_HOME; only one may run at a time."""
+
+    def __init__(self, home: Path) -> None:
+        self._folder = home / "run"
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.logs = home / "logs"
+        self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.services: list[Service] = []
+        self._lock = self._take_lock()
+        self._end_leftovers()
+
+    def _take_lock(self) -> IO[str]:
+        file = self._folder / "up.lock"
+        handle = file.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            raise UserError(
+                f"Pyramidion already runs in {self._folder.parent} (process {handle.read().strip() or '?'}): "
+                "use that one, stop it first, or set another PYRAMIDION_HOME"
+            ) from None
+        handle.seek(0)
+        handle.truncate()
+        handle.write(str(os.getpid()))
+        handle.flush()
+        return handle
+
+    def _end_leftovers(self) -> None:
+        """End what an earlier `up` that was killed has left running (known by pid and start time)."""
+        try:
+            left = json.loads((self._folder / "children.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return
+        processes = []
+        for pid, created in left:
+            try:
+                process = psutil.Process(pid)
+                if abs(process.create_time() - created) < 0.1:
+                    process.terminate()
+                    processes.append(process)
+            except psutil.NoSuchProcess:
+                continue
+        _, alive = psutil.wait_procs(processes, timeout=15)
+        for process in alive:
+            process.kill()
+
+    def start(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> Service:
+        service = Service(name, command, self.logs / f"{name}.log", env or {})
+        self.services.append(service)
+        self._launch(service)
+        return service
+
+    def _launch(self, service: Service) -> None:
+        with service.log.open("ab") as log:
+            service.process = subprocess.Popen(
+                service.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **service.env},
+                # Ctrl-C in the terminal reaches this process alone, which stops the others in order.
+                start_new_session=True,
+            )
+        service.started = time.monotonic()
+        self._note_children()
+
+    def _note_children(self) -> None:
+        children = []
+        for service in self.services:
+            if service.process is not None and service.process.poll() is None:
+                try:
+                    children.append([service.process.pid, psutil.Process(service.process.pid).create_time()])
+                except psutil.NoSuchProcess:
+                    continue
+        file = self._folder / "children.json"
+        file.with_suffix(".new").write_text(json.dumps(children), encoding="utf-8")
+        file.with_suffix(".new").replace(file)
+
+    def tend(self) -> list[Service]:
+        """Start again what has died, with growing pauses; gives the services found dead just now."""
+        died = []
+        now = time.monotonic()
+        for service in self.services:
+            if service.process is not None and service.process.poll() is not None:
+                died.append(service)
+                lived = now - service.started
+                service.restarts = 0 if lived > _SETTLED_S else service.restarts + 1
+                pause = 0.0 if lived > _SETTLED_S else min(_LONGEST_PAUSE_S, 0.5 * 2.0**service.restarts)
+                service.start_after = now + pause
+                service.process = None
+            if service.process is None and now >= service.start_after:
+                self._launch(service)
+        return died
+
+    def stop(self, grace_s: float = 30.0) -> None:
+        """Stop all, last started first (the broker outlives its clients); kill what ignores the request."""
+        for service in reversed(self.services):
+            if service.process is None or service.process.poll() is not None:
+                continue
+            service.process.send_signal(signal.SIGTERM)
+            try:
+                service.process.wait(timeout=grace_s)
+            except subprocess.TimeoutExpired:
+                service.process.kill()
+                service.process.wait(timeout=10)
+        self._note_children()
+        self._lock.close()

@@ -1,0 +1,39 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def run(home: Path) -> Callable[..., Answer]:
+    """Run a command as a user would: `run("results", "--json")`."""
+
+    def run_it(*words: str, timeout: float = 100, env: dict[str, str] | None = None) -> Answer:
+        done = subprocess.run(
+            [sys.executable, "-m", "pyramidion", *words],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            env={**os.environ, "COLUMNS": "200", **(env or {})},
+        )
+        assert "Traceback" not in done.stderr + done.stdout, done.stderr + done.stdout
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    return run_it

@@ -1,0 +1,88 @@
+"""`pyramidion up` as a person uses it: start, lose a process, Ctrl-C, start again."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+Start = Callable[..., subprocess.Popen[bytes]]
+Wait = Callable[[Callable[[], Any], str, float], None]
+
+READY_S = 60.0
+
+
+def children(home: Path) -> list[psutil.Process]:
+    file = home / "run" / "children.json"
+    found = []
+    for pid, created in json.loads(file.read_text(encoding="utf-8")) if file.exists() else []:
+        try:
+            process = psutil.Process(pid)
+            if abs(process.create_time() - created) < 0.1 and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def is_up(log: Path) -> bool:
+    return log.exists() and "running; Ctrl-C" in log.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def up(processes: Start, home: Path, tmp_path: Path, wait: Wait, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("PYRAMIDION_WEB_PORT", "0")
+
+    def start(name: str) -> subprocess.Popen[bytes]:
+        process = processes("up", "--no-trainer", log=tmp_path / name)
+        wait(lambda: is_up(tmp_path / name), "up", READY_S)
+        return process
+
+    yield start
+    for process in children(home):
+        process.kill()
+
+
+def test_everything_starts_and_ctrl_c_stops_it_all(up: Any, home: Path, run: Any, wait: Wait) -> None:
+    process = up("up.log")
+    started = children(home)
+    assert len(started) == 5  # broker, worker, housekeeping, beat, page
+    wait(lambda: run("doctor", "--only", "workers").code == 0, "the workers to answer", READY_S)
+    for check in ("database", "images", "broker", "device", "disk", "settings"):
+        assert run("doctor", "--only", check).code == 0, check
+
+    second = run("up")
+    assert second.code == 1
+    assert str(process.pid) in second.err
+
+    process.send_signal(signal.SIGINT)
+    assert process.wait(45) == 0
+    assert not any(one.is_running() for one in started)
+
+
+def test_what_dies_is_started_again(up: Any, home: Path, wait: Wait, tmp_path: Path) -> None:
+    process = up("up.log")
+    worker = next(one for one in children(home) if "score" in one.cmdline())
+    worker.kill()
+    wait(
+        lambda: any("score" in one.cmdline() and one.pid != worker.pid for one in children(home)),
+        "a new worker",
+        30,
+    )
+    assert "worker ended unexpectedly" in (tmp_path / "up.log").read_text(encoding="utf-8")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(45) == 0
+
+
+def test_the_next_start_ends_what_a_killed_one_left_behind(up: Any, home: Path, run: Any) -> None:
+    up("first.log").kill()
+    orphans = children(home)
+    assert orphans
+    second = up("second.log")
+    assert not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in orphans)
+    second.send_signal(signal.SIGINT)
+    assert second.wait(45) == 0
