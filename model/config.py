@@ -25,6 +25,7 @@ class TrainConfig:
     batch: int = 16
     learning_rate: float = 3e-3
     width: int = 16
+    components: int = 256
     seed: int = 0
     false_reject_rate: float = 0.005
     time_budget_s: float | None = None

@@ -12,8 +12,17 @@ from torch.nn import functional
 
 from model.network import NetworkConfig, PyramidAutoencoder, Restored
 
-EVIDENCE = ("comparison", "pixels", "structure", "features_4", "features_8", "features_16")
-_WEIGHTS = (3.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+_WINDOWS = (1, 3, 7, 15)
+EVIDENCE = (
+    *(f"template_{window}" for window in _WINDOWS),
+    "comparison",
+    "pixels",
+    "structure",
+    "features_4",
+    "features_8",
+    "features_16",
+)
+_WEIGHTS = (1.0, 1.0, 1.0, 0.5, 1.0, 0.5, 0.5, 0.0, 0.0, 0.0)
 _TOP_SHARE = 0.001  # of the map: the score is the mean of the highest pixels, steadier than the highest alone
 _NOISE = 0.05  # SSIM's constant: variance, in the training images' own, below which structure is noise
 _FLOOR = 4.0  # added to the standardised map, so that scores are positive and their logarithm exists
@@ -43,6 +52,12 @@ def smooth(values: Tensor, window: int) -> Tensor:
     return functional.avg_pool2d(rows, (1, window), 1, (0, half), count_include_pad=False)
 
 
+def _strength(residual: Tensor, window: int) -> Tensor:
+    """Squared mean over a window: noise averages out in it, a defect of its size does not. (B, 1, H, W)."""
+    mean = residual if window == 1 else smooth(residual, window)
+    return mean.square().mean(1, keepdim=True)
+
+
 class Detector(nn.Module):
     """`mean` and `deviation` are the training images' per channel; `normal_*` belong to the evidence maps."""
 
@@ -67,8 +82,10 @@ class Detector(nn.Module):
     def evidence(self, x: Tensor, restored: Restored) -> Tensor:
         """Evidence maps of standardised images, (B, len(EVIDENCE), H/2, W/2), float32."""
         image = restored.image.float()
+        left = restored.residual.float()  # (B, C, H, W)
         residual = (x - image).abs().mean(1, keepdim=True)  # (B, 1, H, W)
-        maps = [
+        maps = [functional.avg_pool2d(_strength(left, window), 2).sqrt() for window in _WINDOWS]
+        maps += [
             restored.logits.float(),
             smooth(functional.avg_pool2d(residual, 2), 3),
             functional.avg_pool2d(structure(x, image), 2),

@@ -14,6 +14,7 @@ from model.corruption import corrupt
 from model.detector import Detector, structure
 from model.inference import has_fast_bf16
 from model.network import Restored
+from model.template import fit_template
 
 _VALIDATION_SEED = 20_210_110  # the corruptions of held-out images are the same in every epoch and training
 
@@ -30,6 +31,8 @@ def fit(detector: Detector, good: Tensor, held_out: Tensor, config: TrainConfig,
     detector.deviation.copy_(
         (good - detector.mean).square().mean((0, 2, 3), keepdim=True).sqrt().clamp_min(1e-3)
     )
+    standard = detector.standardise(good)
+    folds = fit_template(detector.network.template, standard)
     optimizer = torch.optim.AdamW(detector.parameters(), config.learning_rate, weight_decay=1e-3)
     batches = max(1, len(good) // config.batch)
     best, best_epoch, best_state = math.inf, 0, detector.state_dict()
@@ -43,10 +46,11 @@ def fit(detector: Detector, good: Tensor, held_out: Tensor, config: TrainConfig,
                 done = max(done, min(1.0, (time.monotonic() - started) / config.time_budget_s))
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * _schedule(done)
-            clean = augment(detector.standardise(good[chosen]), generator)
+            clean = standard[chosen]
             corrupted, mask = corrupt(clean, generator)
+            drawn = folds.draw(corrupted, chosen)
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                restored = detector.network(corrupted.contiguous(memory_format=torch.channels_last))
+                restored = detector.network(corrupted.contiguous(memory_format=torch.channels_last), drawn)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss(restored, clean, mask))
             optimizer.step()
@@ -86,20 +90,6 @@ def validate(detector: Detector, held_out: Tensor, batch: int) -> float:
             corrupted, mask = corrupt(clean, generator)
             total += float(loss(detector.network(corrupted), clean, mask)) * len(part)
     return total / len(held_out)
-
-
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Shift by up to 2 % and change light a little: what the same part at the same station may do anyway."""
-    count, _, height, width = images.shape
-    noise = torch.rand(count, 4, device=images.device, generator=generator) * 2 - 1
-    identity = torch.eye(2, 3, device=images.device).expand(count, 2, 3).clone()
-    identity[:, 0, 2] = torch.round(noise[:, 0] * 0.02 * width) * 2 / width  # whole pixels: no blur
-    identity[:, 1, 2] = torch.round(noise[:, 1] * 0.02 * height) * 2 / height
-    grid = functional.affine_grid(identity, list(images.shape), align_corners=False)
-    moved = functional.grid_sample(
-        images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
-    )
-    return moved * (1 + 0.05 * noise[:, 2]).view(-1, 1, 1, 1) + 0.05 * noise[:, 3].view(-1, 1, 1, 1)
 
 
 def _batches(count: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:

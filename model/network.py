@@ -6,17 +6,22 @@ aggregating deep pyramidal representations" (ICPR workshops, 2021): an encoder, 
 features on several magnifications, aggregation of the pooled features to one latent vector, and a decoder
 that gets both.
 
-What is ours: a narrow grid of features goes to the decoder beside the latent vector (a latent alone blurs
-texture away), training restores corrupted images (`corruption.py`), and a comparison head looks at the
-encoder's pyramids of the image and of its reconstruction, as DRAEM (Zavrtanik et al., ICCV 2021) does with
-pixels.
+What is ours: a linear autoencoder, fitted in closed form (`template.py`), draws the part first, and the
+network refines its drawing: minutes on two cores do not teach a convolutional decoder what principal
+components know at once. A narrow grid of features goes to the decoder beside the latent vector (a latent
+alone blurs texture away), training restores corrupted images (`corruption.py`), and a comparison head looks
+at the encoder's pyramids of the image and of its reconstruction, as DRAEM (Zavrtanik et al., ICCV 2021) does
+with pixels.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+_FAR = 10.0  # in usual residuals: beyond it, more is not more of a defect
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,13 @@ class NetworkConfig:
     width: int = 16
     latent: int = 64
     grid: int = 24
+    components: int = 64
     magnifications: tuple[int, ...] = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
 class Restored:
+    residual: Tensor  # (B, C, H, W) what the linear template left, in units of its usual residual there
     image: Tensor  # (B, C, H, W) the good part that the network believes it sees
     before: list[Tensor]  # encoder features of the image, at strides 2, 4, 8, 16
     after: list[Tensor]  # encoder features of the reconstruction, at the same strides
@@ -49,13 +56,39 @@ def _up(features: Tensor, like: Tensor) -> Tensor:
     return functional.interpolate(features, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 
+class Template(nn.Module):
+    """The linear autoencoder: principal components of the good images, (K, C * H * W), around their mean.
+
+    `spread` (1, H, W) is the usual residual of good images that it was not fitted to. A missing component is
+    zero. Components are float16: they are most of a bundle, and their rounding is far below the noise.
+    """
+
+    mean: Tensor
+    basis: Tensor
+    spread: Tensor
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        shape = (config.channels, *config.size)
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("basis", torch.zeros(config.components, math.prod(shape), dtype=torch.float16))
+        self.register_buffer("spread", torch.ones(1, *config.size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            basis = self.basis.float()
+            centred = (x.float() - self.mean).flatten(1)  # (B, C * H * W)
+            drawn: Tensor = self.mean + (centred @ basis.T @ basis).view(-1, *self.mean.shape)
+        return drawn
+
+
 class Encoder(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         w = config.width
         self.widths = (w, 2 * w, 4 * w, 6 * w)
         self.stages = nn.ModuleList()
-        inputs = config.channels
+        inputs = 2 * config.channels  # the image, and what its template left
         for outputs in self.widths:
             self.stages.append(nn.Sequential(_block(inputs, outputs, 2), _block(outputs, outputs)))
             inputs = outputs
@@ -106,6 +139,7 @@ class Decoder(nn.Module):
         self.up2 = _block(w3, w2)
         self.up1 = _block(w2, w1)
         self.paint = nn.Conv2d(w1, 4 * config.channels, 3, 1, 1)
+        nn.init.zeros_(self.paint.weight)  # begin with the template's drawing as it is
 
     def forward(self, features: list[Tensor], latent: Tensor, pooled: Tensor) -> Tensor:
         first, second, third, last = features
@@ -147,15 +181,23 @@ class PyramidAutoencoder(nn.Module):
                 f"size {config.size} must be multiples of 32 in height and width, such as (128, 128)"
             )
         self.config = config
+        self.template = Template(config)
         self.encoder = Encoder(config)
         self.pyramid = PyramidPooling(config, self.encoder.widths[-1])
         self.decoder = Decoder(config, self.encoder.widths, self.pyramid.outputs)
         self.comparison = Comparison(self.encoder.widths)
 
-    def forward(self, x: Tensor) -> Restored:
-        """`x` is (B, C, H, W) with zero mean and unit deviation over the training images."""
-        before = self.encoder(x)
+    def forward(self, x: Tensor, drawn: Tensor | None = None) -> Restored:
+        """`x` is (B, C, H, W) with zero mean and unit deviation over the training images.
+
+        `drawn` stands in for the template's drawing in training, where the template must not know the image.
+        """
+        if drawn is None:
+            drawn = self.template(x)
+        residual = (x - drawn) / self.template.spread
+        before = self.encoder(torch.cat([x, residual.clamp(-_FAR, _FAR)], 1))
         latent, pooled = self.pyramid(before[-1])
-        image = self.decoder(before, latent, pooled)
-        after = self.encoder(image)
-        return Restored(image, before, after, self.comparison(before, after))
+        change = self.decoder(before, latent, pooled)
+        image = drawn + change
+        after = self.encoder(torch.cat([image, (change / self.template.spread).clamp(-_FAR, _FAR)], 1))
+        return Restored(residual, image, before, after, self.comparison(before, after))

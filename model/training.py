@@ -68,7 +68,10 @@ def train(
     place = torch.device(device)
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not ours to change
         torch.manual_seed(config.seed)
-        detector = Detector(NetworkConfig(channels=good.channels, size=config.size, width=config.width))
+        components = min(config.components, len(good.fit) - 1)
+        detector = Detector(
+            NetworkConfig(channels=good.channels, size=config.size, width=config.width, components=components)
+        )
     to_device(detector, place)
     best_epoch = fit(detector, to_batch(good.fit, place), to_batch(good.validate, place), config, watch)
     watch.report("calibrate")
