@@ -19,7 +19,7 @@ _LOOKED_UP: Final = 64  # files whose ids are looked up in one query
 
 @dataclass(frozen=True)
 class Known:
-    """So many files whose inspections are there already."""
+    """So many files whose inspections are accepted already."""
 
     number: int
 
@@ -36,9 +36,13 @@ Passed: TypeAlias = Path | Refusal | Skipped | Known | End
 
 @dataclass(frozen=True)
 class Feeder:
-    """Fills the spool and passes on, in `passed`, where each frame lies; waits while that is full."""
+    """Fills the spool and passes on, in `passed`, where each frame lies; waits while that is full.
+
+    What an earlier run left in the spool, `leftover` by id, is on its way already.
+    """
 
     spool: Spool
+    leftover: frozenset[str]
     intake: Intake
     patience: Patience
     passed: Queue[Passed]
@@ -65,7 +69,8 @@ class Feeder:
         for item in source:
             self._heed_stop()
             if isinstance(item, Candidate):
-                gathered.append(item)
+                if str(item.id) not in self.leftover:
+                    gathered.append(item)
             elif item is not None:
                 self._bring(item)
             if item is None or len(gathered) >= _LOOKED_UP:

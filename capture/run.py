@@ -22,11 +22,11 @@ _KEPT_REASONS: Final = 1000
 
 @dataclass(frozen=True)
 class Progress:
-    """What became of the images so far: each one of the source is accepted, known, refused or skipped.
+    """What became of the images so far; each is counted once.
 
-    `recovered` were in the spool from an earlier run, and come on top. `unannounced` of the accepted and
-    recovered ones will be queued by the sweeper. `waiting` are in the spool. `left_out` names the refused and
-    skipped ones with their reasons (the last 1000).
+    `accepted` came from the source, `recovered` from the spool, where an earlier run had left them; `known`
+    were accepted before. `unannounced` ones are accepted, and will be queued by the sweeper. `waiting` are in
+    the spool. `left_out` names the refused and skipped ones with their reasons (the last 1000).
     """
 
     accepted: int = 0
@@ -61,8 +61,9 @@ def run(
     """
     patience = Patience(stop, settings.retry_max_s, say)
     passed: Queue[Passed] = Queue(settings.capture_ahead)
-    line = _Intaking(spool, intake, patience, settings.intake_batch, passed, on_progress)
-    feeder = Feeder(spool, intake, patience, passed, stop, say)
+    leftover = spool.pending()
+    line = _Intaking(spool, intake, patience, settings.intake_batch, passed, on_progress, deque(leftover))
+    feeder = Feeder(spool, frozenset(path.stem for path in leftover), intake, patience, passed, stop, say)
     thread = Thread(target=feeder.feed, args=(source,), name="source", daemon=True)
     thread.start()
     try:
@@ -92,13 +93,11 @@ class _Intaking:
     batch: int
     passed: Queue[Passed]
     on_progress: Callable[[Progress], None]
+    leftover: deque[Path]
     progress: Progress = field(default_factory=Progress)
     left_out: deque[Refusal | Skipped] = field(default_factory=lambda: deque(maxlen=_KEPT_REASONS))
     ended: bool = False
     error: BaseException | None = None
-
-    def __post_init__(self) -> None:
-        self.leftover = deque(self.spool.pending())
 
     def step(self) -> None:
         """Take in one batch of what waits; returns after a moment where nothing does."""
@@ -170,7 +169,7 @@ class _Intaking:
         taken = {"recovered" if recovered else "accepted": len(report.accepted)}
         self._count(
             **taken,
-            known=0 if recovered else len(report.known),
+            known=len(report.known),
             refused=len(report.refused),
             unannounced=report.unannounced,
             left_out=report.refused,

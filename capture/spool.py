@@ -69,9 +69,9 @@ class Spool:
 
         Raises SpoolError, with nothing half-written, where the disk is full or fails.
         """
-        name = f"{frame.id}{SUFFIX}"
-        self._write(name, to_bytes(frame))
-        return self.folder / name
+        path = self.folder / f"{frame.id}{SUFFIX}"
+        self._write(path.name, to_bytes(frame))
+        return path
 
     def pending(self) -> list[Path]:
         """List the waiting frames, those captured first first (their ids begin with the time)."""
