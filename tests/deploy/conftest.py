@@ -155,6 +155,12 @@ class Plant:
             process = self.running.pop(service)
             process.kill()
             process.wait(10)
+            if service == "s3":  # killed, it leaves its sockets where it always has them
+                for part in ("s3", "master", "volume", "filer"):
+                    Path(f"/tmp/seaweedfs-{part}-{self.ports[part]}.sock").unlink(missing_ok=True)
+                    Path(f"/tmp/seaweedfs-{part}-grpc-{self.ports[part] + 10000}.sock").unlink(
+                        missing_ok=True
+                    )
 
 
 def _script(name: str) -> Path:
