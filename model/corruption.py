@@ -21,11 +21,13 @@ def corrupt(images: Tensor, generator: torch.Generator, clean: float = 0.25) -> 
     `images` are (B, C, H, W), zero mean and unit deviation; returns the corrupted ones and the mask of
     visible change (B, 1, H, W) in {0, 1}.
     """
-    corrupted = images
+    corrupted = images.clone()
     count = torch.rand(len(images), device=images.device, generator=generator)
     for chance in (1.0 - clean, 0.4, 0.15):
-        alpha = _shapes(images, generator) * (count < chance).float().view(-1, 1, 1, 1)
-        corrupted = corrupted + alpha * (_fills(corrupted, generator) - corrupted)
+        rows = torch.nonzero(count < chance)[:, 0]
+        if len(rows):
+            part = corrupted[rows]
+            corrupted[rows] = part + _shapes(part, generator) * (_fills(part, images, generator) - part)
     change = (corrupted - images).abs().amax(1, keepdim=True)
     return corrupted, (change > _VISIBLE).float()
 
@@ -80,13 +82,12 @@ def _shapes(images: Tensor, generator: torch.Generator) -> Tensor:
     return opacity * torch.sigmoid((1.0 - distance) * sharpness)
 
 
-def _fills(images: Tensor, generator: torch.Generator) -> Tensor:
+def _fills(images: Tensor, others: Tensor, generator: torch.Generator) -> Tensor:
     """What a defect shows instead of the part, (B, C, H, W): one of seven kinds for each image."""
     count, channels, height, width = images.shape
     shift = torch.randint(0, 1 << 30, (4,), device=images.device, generator=generator).tolist()
-    foreign = images.roll(1 + shift[0] % max(count - 1, 1), 0).roll(
-        (shift[1] % height, shift[2] % width), (2, 3)
-    )
+    pick = torch.randint(0, len(others), (count,), device=images.device, generator=generator)
+    foreign = others[pick].roll((shift[1] % height, shift[2] % width), (2, 3))
     reach = 3 + shift[3] % max(min(height, width) // 6, 1)
     near = images.roll((reach if shift[0] % 2 else -reach, reach if shift[1] % 2 else -reach), (2, 3))
     sign = 2 * _pick(generator, count, 0.5) - 1

@@ -11,20 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.network import NetworkConfig, PyramidAutoencoder, Restored
+from model.residuals import CLUES, smooth
 
-_WINDOWS = (1, 3, 7, 15)
-EVIDENCE = (
-    *(f"template_{window}" for window in _WINDOWS),
-    "comparison",
-    "pixels",
-    "structure",
-    "features_4",
-    "features_8",
-    "features_16",
-)
-_WEIGHTS = (1.0, 1.0, 1.0, 0.5, 1.0, 0.5, 0.5, 0.0, 0.0, 0.0)
+EVIDENCE = ("comparison", *CLUES)
+_WEIGHTS = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 _TOP_SHARE = 0.001  # of the map: the score is the mean of the highest pixels, steadier than the highest alone
-_NOISE = 0.05  # SSIM's constant: variance, in the training images' own, below which structure is noise
 _FLOOR = 4.0  # added to the standardised map, so that scores are positive and their logarithm exists
 
 
@@ -32,30 +23,6 @@ _FLOOR = 4.0  # added to the standardised map, so that scores are positive and t
 class Judged:
     score: Tensor  # (B,)
     map: Tensor  # (B, H, W), the score is the mean of its highest pixels
-
-
-def structure(first: Tensor, second: Tensor, window: int = 7) -> Tensor:
-    """1 - SSIM (Wang et al., 2004) of contrast and structure, mean over channels: (B, 1, H, W), 0 to 2.
-
-    The luminance term is left out: it has no meaning for images of zero mean, and the pixel error sees it.
-    """
-    a, b = smooth(first, window), smooth(second, window)
-    variances = smooth(first.square() + second.square(), window) - a * a - b * b
-    covariance = smooth(first * second, window) - a * b
-    return 1 - ((2 * covariance + _NOISE) / (variances.clamp_min(0) + _NOISE)).mean(1, keepdim=True)
-
-
-def smooth(values: Tensor, window: int) -> Tensor:
-    """Mean over an odd square window, as two strips: several times faster than one square on a CPU."""
-    half = window // 2
-    rows = functional.avg_pool2d(values, (window, 1), 1, (half, 0), count_include_pad=False)
-    return functional.avg_pool2d(rows, (1, window), 1, (0, half), count_include_pad=False)
-
-
-def _strength(residual: Tensor, window: int) -> Tensor:
-    """Squared mean over a window: noise averages out in it, a defect of its size does not. (B, 1, H, W)."""
-    mean = residual if window == 1 else smooth(residual, window)
-    return mean.square().mean(1, keepdim=True)
 
 
 class Detector(nn.Module):
@@ -79,24 +46,9 @@ class Detector(nn.Module):
         """(B, C, H, W) in [0, 1] to zero mean and unit deviation over the training images."""
         return (images - self.mean) / self.deviation
 
-    def evidence(self, x: Tensor, restored: Restored) -> Tensor:
-        """Evidence maps of standardised images, (B, len(EVIDENCE), H/2, W/2), float32."""
-        image = restored.image.float()
-        left = restored.residual.float()  # (B, C, H, W)
-        residual = (x - image).abs().mean(1, keepdim=True)  # (B, 1, H, W)
-        maps = [functional.avg_pool2d(_strength(left, window), 2).sqrt() for window in _WINDOWS]
-        maps += [
-            restored.logits.float(),
-            smooth(functional.avg_pool2d(residual, 2), 3),
-            functional.avg_pool2d(structure(x, image), 2),
-        ]
-        for before, after in zip(restored.before[1:], restored.after[1:], strict=True):
-            distance = (before.float() - after.float()).square().mean(1, keepdim=True)
-            maps.append(distance.add(1e-6).log())  # a ratio of distances is what means something
-        like = maps[0].shape[-2:]
-        return torch.cat(
-            [functional.interpolate(m, size=like, mode="bilinear", align_corners=False) for m in maps], 1
-        )
+    def evidence(self, restored: Restored) -> Tensor:
+        """Evidence maps, (B, len(EVIDENCE), H/2, W/2), float32."""
+        return torch.cat([restored.logits.float(), restored.clues.float()], 1)
 
     def fit_normal(self, evidence: Tensor) -> None:
         """Learn what is normal from evidence (N, E, h, w) of held-out good images."""
@@ -123,4 +75,4 @@ class Detector(nn.Module):
     def forward(self, images: Tensor) -> Judged:
         """`images` are (B, C, H, W) in [0, 1], float32."""
         x = self.standardise(images)
-        return self.judge(self.evidence(x, self.network(x)))
+        return self.judge(self.evidence(self.network(x)))

@@ -11,9 +11,10 @@ from torch.nn import functional
 
 from model.config import TrainConfig, Watch
 from model.corruption import corrupt
-from model.detector import Detector, structure
+from model.detector import Detector
 from model.inference import has_fast_bf16
 from model.network import Restored
+from model.residuals import structure
 from model.template import fit_template
 
 _VALIDATION_SEED = 20_210_110  # the corruptions of held-out images are the same in every epoch and training

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.residuals import CLUES, clues
+
 _FAR = 10.0  # in usual residuals: beyond it, more is not more of a defect
 
 
@@ -39,10 +41,8 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class Restored:
-    residual: Tensor  # (B, C, H, W) what the linear template left, in units of its usual residual there
     image: Tensor  # (B, C, H, W) the good part that the network believes it sees
-    before: list[Tensor]  # encoder features of the image, at strides 2, 4, 8, 16
-    after: list[Tensor]  # encoder features of the reconstruction, at the same strides
+    clues: Tensor  # (B, len(CLUES), H/2, W/2) what is left of the image, at several scales
     logits: Tensor  # (B, 1, H/2, W/2) log odds that a pixel was not there in a good part
 
 
@@ -135,9 +135,12 @@ class Decoder(nn.Module):
         self.unfold = nn.Sequential(nn.Linear(config.latent, w4 * 16), nn.ReLU(inplace=True))
         self.narrow = nn.Conv2d(w3, config.grid, 1)
         self.join = _block(w4 + pooled, w4)
-        self.up3 = _block(w4 + config.grid, w3)
-        self.up2 = _block(w3, w2)
-        self.up1 = _block(w2, w1)
+        # channels are reduced before a map is enlarged: a quarter of the pixels to do it on
+        self.reduce4, self.reduce3 = nn.Conv2d(w4, w3, 1), nn.Conv2d(w3, w2, 1)
+        self.reduce2 = nn.Conv2d(w2, w1, 1)
+        self.up3 = _block(w3 + config.grid, w3)
+        self.up2 = _block(w2, w2)
+        self.up1 = _block(w1, w1)
         self.paint = nn.Conv2d(w1, 4 * config.channels, 3, 1, 1)
         nn.init.zeros_(self.paint.weight)  # begin with the template's drawing as it is
 
@@ -145,29 +148,31 @@ class Decoder(nn.Module):
         first, second, third, last = features
         coarse = self.unfold(latent).view(len(latent), -1, 4, 4)
         x = self.join(torch.cat([_up(coarse, last), pooled], 1))  # (B, 6w, H/16, W/16)
-        x = self.up3(torch.cat([_up(x, third), self.narrow(third)], 1))  # (B, 4w, H/8, W/8)
-        x = self.up2(_up(x, second))  # (B, 2w, H/4, W/4)
-        x = self.up1(_up(x, first))  # (B, w, H/2, W/2)
+        x = self.up3(torch.cat([_up(self.reduce4(x), third), self.narrow(third)], 1))  # (B, 4w, H/8, W/8)
+        x = self.up2(_up(self.reduce3(x), second))  # (B, 2w, H/4, W/4)
+        x = self.up1(_up(self.reduce2(x), first))  # (B, w, H/2, W/2)
         return functional.pixel_shuffle(self.paint(x), 2)  # (B, C, H, W)
 
 
 class Comparison(nn.Module):
-    """Finds what the reconstruction took away, from both feature pyramids, coarse to fine."""
+    """Finds what the reconstruction took away, from both feature pyramids, coarse to fine, and the clues."""
 
     def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
         w = widths[0]
+        extra = (len(CLUES), *(0 for _ in widths[1:]))  # the clues come at the finest level's stride
         self.look = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(2 * c, w, 1), nn.ReLU(inplace=True)) for c in widths
+            nn.Sequential(nn.Conv2d(2 * c + more, w, 1), nn.ReLU(inplace=True))
+            for c, more in zip(widths, extra, strict=True)
         )
         self.mix = nn.ModuleList(_block(w, w) for _ in widths)
         self.decide = nn.Conv2d(w, 1, 1)
 
-    def forward(self, before: list[Tensor], after: list[Tensor]) -> Tensor:
+    def forward(self, before: list[Tensor], after: list[Tensor], left: Tensor) -> Tensor:
         x: Tensor | None = None
         for level in reversed(range(len(before))):
-            pair = torch.cat([before[level], (before[level] - after[level]).abs()], 1)
-            seen = self.look[level](pair)
+            pair = [before[level], (before[level] - after[level]).abs()]
+            seen = self.look[level](torch.cat(pair if level else [*pair, left.to(before[0].dtype)], 1))
             x = self.mix[level](seen if x is None else seen + _up(x, seen))
         assert x is not None
         return functional.conv2d(x, self.decide.weight, self.decide.bias)  # (B, 1, H/2, W/2)
@@ -200,4 +205,5 @@ class PyramidAutoencoder(nn.Module):
         change = self.decoder(before, latent, pooled)
         image = drawn + change
         after = self.encoder(torch.cat([image, (change / self.template.spread).clamp(-_FAR, _FAR)], 1))
-        return Restored(residual, image, before, after, self.comparison(before, after))
+        seen = clues(residual, x.float(), image.detach().float())
+        return Restored(image, seen, self.comparison(before, after, seen.log1p()))

@@ -96,5 +96,5 @@ def _learn_normal(detector: Detector, held_out: torch.Tensor, batch: int) -> Non
     with torch.inference_mode():
         for part in torch.split(held_out, batch):
             x = detector.standardise(part)
-            evidence.append(detector.evidence(x, detector.network(x)))
+            evidence.append(detector.evidence(detector.network(x)))
     detector.fit_normal(torch.cat(evidence))
