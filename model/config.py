@@ -20,7 +20,7 @@ class TrainConfig:
 
     size: tuple[int, int] = (128, 128)
     channels: Literal["auto", 1, 3] = "auto"
-    epochs: int = 24
+    epochs: int = 16
     patience: int = 8
     batch: int = 16
     learning_rate: float = 3e-3

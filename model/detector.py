@@ -14,7 +14,7 @@ from model.network import NetworkConfig, PyramidAutoencoder, Restored
 from model.residuals import CLUES, smooth
 
 EVIDENCE = ("comparison", *CLUES)
-_WEIGHTS = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+_WEIGHTS = {"comparison": 0.75, "structure": 0.25}  # the other clues reach the map through the comparison
 _TOP_SHARE = 0.001  # of the map: the score is the mean of the highest pixels, steadier than the highest alone
 _FLOOR = 4.0  # added to the standardised map, so that scores are positive and their logarithm exists
 
@@ -63,8 +63,9 @@ class Detector(nn.Module):
     def judge(self, evidence: Tensor) -> Judged:
         """Fuse evidence maps to one map at full size and one score an image."""
         standard = (evidence - self.normal_mean) / self.normal_deviation
-        weights = torch.tensor(_WEIGHTS, device=evidence.device).view(1, -1, 1, 1)
-        fused = (standard.clamp(-_FLOOR, 50) * weights).sum(1, keepdim=True) / weights.sum() + _FLOOR
+        shares = [_WEIGHTS.get(name, 0.0) for name in EVIDENCE]
+        weights = torch.tensor(shares, device=evidence.device).view(1, -1, 1, 1)
+        fused = (standard.clamp(-_FLOOR, 50) * weights).sum(1, keepdim=True) + _FLOOR
         height, width = evidence.shape[-2:]
         full = functional.interpolate(smooth(fused, 3), scale_factor=2, mode="bilinear", align_corners=False)[
             :, 0

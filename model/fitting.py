@@ -17,6 +17,7 @@ from model.network import Restored
 from model.residuals import structure
 from model.template import fit_template
 
+_LEAST_BATCHES = 6
 _VALIDATION_SEED = 20_210_110  # the corruptions of held-out images are the same in every epoch and training
 
 
@@ -36,11 +37,13 @@ def fit(detector: Detector, good: Tensor, held_out: Tensor, config: TrainConfig,
     folds = fit_template(detector.network.template, standard)
     optimizer = torch.optim.AdamW(detector.parameters(), config.learning_rate, weight_decay=1e-3)
     batches = max(1, len(good) // config.batch)
+    passes = math.ceil(_LEAST_BATCHES / batches)  # of few images an epoch makes several
+    batches *= passes
     best, best_epoch, best_state = math.inf, 0, detector.state_dict()
     started = time.monotonic()
     for epoch in range(1, config.epochs + 1):
         detector.train()
-        for step, chosen in enumerate(_batches(len(good), config.batch, generator)):
+        for step, chosen in enumerate(_batches(len(good), config.batch, passes, generator)):
             watch.check()
             done = (epoch - 1 + step / batches) / config.epochs
             if config.time_budget_s is not None:
@@ -93,14 +96,12 @@ def validate(detector: Detector, held_out: Tensor, batch: int) -> float:
     return total / len(held_out)
 
 
-def _batches(count: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
-    order = torch.randperm(count, device=generator.device, generator=generator)
-    if count < batch:
-        yield order
-        return
-    yield from torch.split(
-        order[: count - count % batch], batch
-    )  # a short last batch unsettles batch normalisation
+def _batches(count: int, batch: int, passes: int, generator: torch.Generator) -> Iterator[Tensor]:
+    for _ in range(passes):
+        order = torch.randperm(count, device=generator.device, generator=generator)
+        if count > batch:
+            order = order[: count - count % batch]  # a short last batch unsettles batch normalisation
+        yield from torch.split(order, batch)
 
 
 def _schedule(done: float) -> float:
