@@ -23,6 +23,9 @@ from db.migrate import upgrade
 from db.settings import DatabaseSettings
 from pyramidion.broker import prepare
 
+# torch reads it when it is first imported: two threads on two busy cores are many times slower than one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def missing(what: str) -> None:
     """Skip a test that lacks something on a developer's machine; fail it in CI, where all must be there."""
@@ -188,7 +191,7 @@ def use_broker(broker: Broker, home: Path, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.setenv("PYRAMIDION_BROKER_URL", broker.url)
     app.conf.broker_url = broker.url
     yield broker
-    app.close()  # drops the pooled connections; the app itself can be used again
+    app._after_fork()  # forgets the connections to this broker
 
 
 def wait_for(condition: Callable[[], Any], what: str, patience_s: float) -> None:
@@ -213,13 +216,13 @@ def processes() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     def start(
         *words: str, log: Path | None = None, env: dict[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
-        out = log.open("ab") if log else subprocess.DEVNULL
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pyramidion", *words],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **(env or {})},
-        )
+        with (log or Path(os.devnull)).open("ab") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pyramidion", *words],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(env or {})},
+            )
         started.append(process)
         return process
 

@@ -1,12 +1,17 @@
-"""celery-batches made durable: a message is acknowledged only when its inspections are settled.
+"""celery-batches made durable, and made to gather.
 
-Stock celery-batches acknowledges every late message once the batch function has returned, also when it
-raised, so a failed batch is lost. Here the batch function returns the ids of the messages that are
+Durable: stock celery-batches acknowledges every late message once the batch function has returned, also
+when it raised, so a failed batch is lost. Here the batch function returns the ids of the messages that are
 settled (committed, or nothing is left to do for them); the others go back to the queue.
+
+Gathering: stock celery-batches hands on whatever has arrived when its timer ticks, also while the pool is
+busy, so a slow model gets many batches of one. Here at most two batches are on their way, one being worked
+on and one ready; meanwhile messages gather, up to `batch_weight` a batch.
 """
 
-from collections.abc import Collection
-from typing import Any
+import threading
+import time
+from collections.abc import Collection, Iterable, Iterator
 
 from celery.utils.log import get_task_logger
 from celery.worker.request import Request
@@ -15,29 +20,86 @@ from celery_batches.trace import apply_batches_task
 
 logger = get_task_logger(__name__)
 
+_BATCHES_ON_THEIR_WAY = 2
+
 
 class DurableBatches(Batches):
-    """A batch task whose function returns the set of settled message ids."""
+    """A batch task whose function takes SimpleRequests and returns the set of settled message ids."""
 
     abstract = True
+    batch_weight = 64
 
-    def flush(self, requests: Collection[Request]) -> Any:
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._on_their_way: dict[int, list[SimpleRequest]] = {}
+        self.progressed_at = time.monotonic()
+
+    def weight(self, request: SimpleRequest) -> int:  # noqa: ARG002  # for subclasses
+        """How much of a batch's weight a message takes."""
+        return 1
+
+    def held(self) -> Iterator[SimpleRequest]:
+        """Give the messages that this process has received and not settled, of each batch and of the buffer
+        the first alone: messages come in order of age.
+        """
+        with self._lock:
+            yield from (batch[0] for batch in self._on_their_way.values())
+        with self._buffer.mutex:
+            waiting = self._buffer.queue[0] if self._buffer.queue else None
+        if waiting is not None:
+            yield SimpleRequest.from_request(waiting)
+
+    def _do_flush(self) -> None:
+        # Called by the timer and by each arriving message, always in the consumer's thread. While this does
+        # nothing the timer goes on ticking.
+        if len(self._on_their_way) < _BATCHES_ON_THEIR_WAY:
+            super()._do_flush()
+
+    def flush(self, requests: Collection[Request]) -> None:
+        for batch in self._batches(requests):
+            self._run(batch)
+
+    def _batches(self, requests: Iterable[Request]) -> Iterator[list[tuple[Request, SimpleRequest]]]:
+        batch: list[tuple[Request, SimpleRequest]] = []
+        room = self.batch_weight
+        for request in requests:
+            simple = SimpleRequest.from_request(request)
+            weight = self.weight(simple)
+            if batch and weight > room:
+                yield batch
+                batch, room = [], self.batch_weight
+            batch.append((request, simple))
+            room -= weight
+        if batch:
+            yield batch
+
+    def _run(self, batch: list[tuple[Request, SimpleRequest]]) -> None:
+        simple = [one for _, one in batch]
+
         def settle(settled: set[str] | None) -> None:
             # None: the batch function raised (apply_batches_task logged it) and nothing is settled.
-            for request in requests:
-                if settled is not None and request.id in settled:
+            for request, one in batch:
+                if settled is not None and one.id in settled:
                     request.acknowledge()
                 else:
                     request.reject(requeue=True)
+            with self._lock:
+                self._on_their_way.pop(id(batch), None)
+            self.progressed_at = time.monotonic()
 
         def requeue(*_: object) -> None:
             # The pool could not run the batch at all.
-            logger.error("a batch of %d messages was not run; it goes back to the queue", len(requests))
+            logger.error("a batch of %d messages was not run; it goes back to the queue", len(batch))
             settle(None)
 
-        return self._pool.apply_async(
+        with self._lock:
+            if not self._on_their_way:
+                self.progressed_at = time.monotonic()  # what was idle has not been hanging
+            self._on_their_way[id(batch)] = simple
+        self._pool.apply_async(
             apply_batches_task,
-            (self, ([SimpleRequest.from_request(one) for one in requests],), 0, None),
+            (self, (simple,), 0, None),
             callback=settle,
             error_callback=requeue,
         )

@@ -42,9 +42,9 @@ def configuration(settings: WorkerSettings) -> dict[str, Any]:
         "task_ignore_result": True,
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
-        # A prefetch below the batch size would make every batch hold one message (checked at start).
-        # Twice the batch size lets one batch gather while another is scored.
-        "worker_prefetch_multiplier": 2 * settings.batch_messages,
+        # A prefetch below the batch size would make batches small where messages hold one image (checked at
+        # start). Twice the batch size lets one batch gather while another is scored.
+        "worker_prefetch_multiplier": 2 * settings.batch_images,
         "worker_send_task_events": True,  # for Flower
         "worker_hijack_root_logger": True,
         "worker_log_format": "%(asctime)s %(levelname)s %(message)s",

@@ -9,7 +9,7 @@ from db.settings import DatabaseSettings
 
 
 class Clock(Scheduler):
-    """Touches PYRAMIDION_HOME/beat/alive at each tick, for health checks: one that hangs on its broker does not.
+    """Touches PYRAMIDION_HOME/beat/alive at each tick: one that hangs on its broker does not.
 
     Celery's default scheduler keeps a shelve file, which is pickle; this one has nothing to remember.
     """

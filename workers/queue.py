@@ -10,6 +10,7 @@ from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from workers import holding
 from workers.celery import SCORE, app
 from workers.messages import ScoreMessage, UnknownMessageError, messages
 from workers.settings import NoBrokerError, WorkerSettings
@@ -86,3 +87,11 @@ def oldest_waiting(client: Redis) -> datetime | None:
         return ScoreMessage.from_json(json.loads(body)[0][0]).enqueued_at
     except (ValueError, KeyError, IndexError, TypeError, UnknownMessageError):
         return None  # a foreign message at the head tells nothing; the sweeper goes by age alone
+
+
+def oldest_held(client: Redis) -> datetime | None:
+    """When the oldest message that a live worker holds was queued; raises BrokerUnavailableError."""
+    try:
+        return holding.oldest_held(client)
+    except RedisError as error:
+        raise BrokerUnavailableError(f"cannot read what workers hold: {error}") from error

@@ -3,82 +3,86 @@
 import random
 import time
 from collections.abc import Sequence
+from datetime import datetime
 
-from celery.signals import celeryd_after_setup, worker_shutting_down
+from celery.signals import celeryd_after_setup, worker_ready, worker_shutting_down
 from celery.utils.log import get_task_logger
 from celery_batches import SimpleRequest
 from sqlalchemy.exc import DBAPIError
 
 from db.imagestore import ImageStoreUnavailableError
+from workers import queue
 from workers.batches import DurableBatches
 from workers.celery import SCORE, app
+from workers.holding import Holding
 from workers.judge import judge
 from workers.messages import ScoreMessage, UnknownMessageError
-from workers.runtime import Runtime, runtime
+from workers.runtime import runtime
 
 logger = get_task_logger(__name__)
 
 _stopping = False
 
 
-@app.task(name="workers.score", base=DurableBatches)  # batch size and wait: see check_prefetch
+class ScoreBatches(DurableBatches):
+    """Batches that are as large as the images in their messages are many."""
+
+    abstract = True
+
+    def weight(self, request: SimpleRequest) -> int:
+        message = read(request)
+        return 1 if message is None else len(message.ids)
+
+    def oldest_held(self) -> datetime | None:
+        held = [message for message in map(read, self.held()) if message is not None]
+        return min((message.enqueued_at for message in held), default=None)
+
+
+def read(request: SimpleRequest) -> ScoreMessage | None:
+    """Give the message of a request, or None where this release cannot read it."""
+    try:
+        return ScoreMessage.from_json(request.args[0] if request.args else None)
+    except UnknownMessageError:
+        return None
+
+
+@app.task(name="workers.score", base=ScoreBatches)  # size and wait: see set_up
 def score(requests: Sequence[SimpleRequest]) -> set[str]:
-    """Judge the inspections of many messages; gives the ids of the messages that are settled."""
-    state = runtime()
-    settled: set[str] = set()
-    fresh: list[tuple[str, ScoreMessage]] = []
-    for request in requests:
-        try:
-            message = ScoreMessage.from_json(request.args[0] if request.args else None)
-        except UnknownMessageError as error:
-            # Only the hint is dropped: the inspections stand in the database, and a sweeper that
-            # knows this release's message queues them again.
-            logger.warning("dropped a message: %s", error)
-            settled.add(request.id)
-            continue
-        if (request.delivery_info or {}).get("redelivered"):
-            settled |= _judge(state, [(request.id, message)], redelivered=True)
-        else:
-            fresh.append((request.id, message))
-    for group in _groups(fresh, state.settings.batch_images):
-        settled |= _judge(state, group, redelivered=False)
+    """Judge the inspections of a batch of messages; gives the ids of the messages that are settled."""
+    readable = [(request, message) for request in requests if (message := read(request)) is not None]
+    unread = {request.id for request in requests} - {request.id for request, _ in readable}
+    if unread:
+        # Only the hint is dropped: the inspections stand in the database, and a sweeper of this release
+        # queues them again in words that its workers know.
+        logger.warning("dropped %d messages of an unknown version", len(unread))
+    again = [one for one in readable if (one[0].delivery_info or {}).get("redelivered")]
+    fresh = [one for one in readable if one not in again]
+    settled = set(unread)
+    for group, redelivered in ((fresh, False), (again, True)):
+        if group and _judge([message for _, message in group], redelivered=redelivered):
+            settled |= {request.id for request, _ in group}
     return settled
 
 
-def _groups(fresh: list[tuple[str, ScoreMessage]], images: int) -> list[list[tuple[str, ScoreMessage]]]:
-    """Put whole messages together until a group holds `images` images: a group is one transaction."""
-    groups: list[list[tuple[str, ScoreMessage]]] = []
-    room = 0
-    for one in fresh:
-        if len(one[1].ids) > room:
-            groups.append([])
-            room = max(images, len(one[1].ids))
-        groups[-1].append(one)
-        room -= len(one[1].ids)
-    return groups
-
-
-def _judge(state: Runtime, group: list[tuple[str, ScoreMessage]], *, redelivered: bool) -> set[str]:
-    """Judge a group; gives the ids of its messages, or none when database or image store stay away."""
-    ids = [one for _, message in group for one in message.ids]
-    queued_at = min(message.enqueued_at for _, message in group)
+def _judge(group: list[ScoreMessage], *, redelivered: bool) -> bool:
+    """Judge what the messages name; says no where database or image store stay away."""
+    ids = [one for message in group for one in message.ids]
+    queued_at = min(message.enqueued_at for message in group)
     for pause in (0.5, 1.0, 2.0, 4.0, 8.0, None):
         try:
-            judged = judge(state, ids, queued_at=queued_at, redelivered=redelivered)
+            judged = judge(runtime(), ids, queued_at=queued_at, redelivered=redelivered)
         except (DBAPIError, ImageStoreUnavailableError) as error:
+            # One line, not a traceback: an outage is no bug.
             if pause is None or _stopping:
-                # One line, not a traceback: an outage is no bug.
-                logger.error(  # noqa: TRY400
-                    "%d inspections go back to the queue: %s", len(ids), _first_line(error)
-                )
-                return set()
+                logger.error("%d inspections go back to the queue: %s", len(ids), _first_line(error))  # noqa: TRY400
+                return False
             if pause == 0.5:
                 logger.warning("waiting for database and image store: %s", _first_line(error))
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
         else:
             logger.info("judged %d of %d inspections", judged, len(ids))
-            return {request_id for request_id, _ in group}
-    return set()
+            return True
+    return False
 
 
 def _first_line(error: Exception) -> str:
@@ -86,19 +90,27 @@ def _first_line(error: Exception) -> str:
 
 
 @celeryd_after_setup.connect
-def check_prefetch(instance: object, **_: object) -> None:
+def set_up(instance: object, **_: object) -> None:
     """Take the batch size from the settings, and refuse a prefetch that would starve the batches."""
     if SCORE not in getattr(instance, "app", app).amqp.queues.consume_from:
         return
     settings = runtime().settings
-    score.flush_every = settings.batch_messages
+    score.batch_weight = settings.batch_images
+    score.flush_every = settings.batch_images
     score.flush_interval = settings.batch_wait_s
     prefetch = app.conf.worker_prefetch_multiplier * (getattr(instance, "concurrency", None) or 1)
-    if prefetch < settings.batch_messages:
+    if prefetch < settings.batch_images:
         raise SystemExit(
-            f"a prefetch of {prefetch} messages is below PYRAMIDION_BATCH_MESSAGES={settings.batch_messages}"
-            ", so that every batch would hold one message: raise worker_prefetch_multiplier"
+            f"a prefetch of {prefetch} messages is below PYRAMIDION_BATCH_IMAGES={settings.batch_images}, "
+            "so that stations that send one image a message would never fill a batch: raise "
+            "worker_prefetch_multiplier"
         )
+    worker_ready.connect(_say_what_is_held, weak=False)
+
+
+def _say_what_is_held(**_: object) -> None:
+    settings = runtime().settings
+    Holding(lambda: queue.connect(settings), score.oldest_held, lambda: score.progressed_at).start()
 
 
 @worker_shutting_down.connect

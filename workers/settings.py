@@ -20,12 +20,6 @@ class WorkerSettings(Settings):
         default="auto",
         description="Where models run: auto (a GPU when there is one), cpu, cuda, or cuda:N.",
     )
-    batch_messages: int = Field(
-        default=8,
-        ge=1,
-        le=64,
-        description="Messages that a scoring worker gathers before it starts; each carries up to 64 images.",
-    )
     batch_wait_s: float = Field(
         default=0.02,
         gt=0,
@@ -33,7 +27,17 @@ class WorkerSettings(Settings):
         description="Longest time in seconds that a message waits for others to be gathered with it.",
     )
     batch_images: int = Field(
-        default=64, ge=1, le=1024, description="Images that are scored and committed in one transaction."
+        default=64,
+        ge=1,
+        le=1024,
+        description="Images that a scoring worker gathers, scores and commits in one transaction.",
+    )
+    torch_threads: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Processor threads that a model computes with. 0: one less than there are cores, so that "
+        "other processes of this machine don't make every step wait for a thread that they displaced.",
     )
     decode_threads: int = Field(
         default=2, ge=1, le=64, description="Threads that decode images and encode maps beside the model."
@@ -65,15 +69,16 @@ class WorkerSettings(Settings):
         default=5, gt=0, description="Seconds between two looks for accepted images that nobody judged."
     )
     sweep_after_s: float = Field(
-        default=20,
+        default=10,
         gt=0,
-        description="Seconds after which an accepted image that left the queue unjudged is queued again.",
+        description="Seconds until an accepted image that neither queue nor worker holds is queued again.",
     )
     sweep_limit: int = Field(default=2048, ge=1, description="Most images that one sweep queues again.")
     visibility_timeout_s: int = Field(
-        default=60,
-        ge=5,
-        description="Seconds after which the broker hands an unacknowledged message to another worker.",
+        default=600,
+        ge=30,
+        description="Seconds after which the broker hands an unacknowledged message to another worker. "
+        "Long, since the sweeper is much faster.",
     )
 
     def broker(self) -> str:

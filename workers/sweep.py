@@ -34,14 +34,16 @@ def sweep() -> None:
 def sweep_once(sessions: sessionmaker[Session], settings: WorkerSettings) -> int:
     """Queue overdue inspections again, at most `sweep_limit` of them; gives their number.
 
-    Overdue is what was queued `sweep_after_s` seconds before the message that now heads the queue: the
-    queue is first in, first out, so it has left the queue. A long queue is thus never queued twice.
+    Overdue is what was queued `sweep_after_s` seconds before the message that now heads the queue, and
+    before all that live workers hold: messages travel first in, first out, so it has left both. A long
+    queue or a slow worker is thus never given the same work twice.
     Raises workers.queue.BrokerUnavailableError; the next sweep does it then.
     """
     now = datetime.now(UTC)
     with queue.connect(settings) as client:
-        head = queue.oldest_waiting(client)
-    before = min(now, head or now) - timedelta(seconds=settings.sweep_after_s)
+        known = [queue.oldest_waiting(client), queue.oldest_held(client)]
+    oldest = min([now, *(one for one in known if one is not None)])
+    before = oldest - timedelta(seconds=settings.sweep_after_s)
     with sessions.begin() as session:
         ids = inspections.overdue(session, before, settings.sweep_limit)
         # Noted first: should the queueing fail or several sweepers run, the next look is one period away.

@@ -99,6 +99,6 @@ def _print(progress: Progress, product: str, pending: int) -> None:
     if progress.waiting:
         warn(f"{progress.waiting} images wait in the spool; run the same command again to take them in")
     if pending:
-        out.print(f"{pending} wait for a verdict; `pyramidion results --product {product}`")
+        out.print(f"{pending} wait for a verdict: `pyramidion results --product {product}`")
     elif progress.accepted + progress.known:
         out.print(f"all are judged: `pyramidion results --product {product}`")
