@@ -20,8 +20,8 @@ class TrainConfig:
 
     size: tuple[int, int] = (128, 128)
     channels: Literal["auto", 1, 3] = "auto"
-    epochs: int = 16
-    patience: int = 8
+    epochs: int = 8
+    patience: int = 4
     batch: int = 16
     learning_rate: float = 3e-3
     width: int = 16

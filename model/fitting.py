@@ -17,7 +17,7 @@ from model.network import Restored
 from model.residuals import structure
 from model.template import fit_template
 
-_LEAST_BATCHES = 6
+_LEAST_BATCHES = 12
 _VALIDATION_SEED = 20_210_110  # the corruptions of held-out images are the same in every epoch and training
 
 

@@ -1,14 +1,19 @@
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from model.config import Watch
+from model.dataset import read_good
 from model.detector import Detector
 from model.fitting import fit, validate
+from model.images import decode
+from model.inference import to_batch
 from model.network import NetworkConfig
 from model.training import (
     Progress,
@@ -109,5 +114,25 @@ def test_settings_that_cannot_work_are_refused_at_once(wrong: dict[str, Any], co
         TrainConfig(**wrong)
 
 
-def test_colour_is_kept_where_there_is_colour(trained: Trained) -> None:
-    assert trained.detector.network.config.channels == 1
+def test_colour_is_kept_where_one_image_has_it(make_parts: Parts, quick: TrainConfig) -> None:
+    grey = make_parts(5, 10)
+    red = BytesIO()
+    Image.new("RGB", (64, 64), (200, 30, 30)).save(red, "PNG")
+    watch = Watch(None, None, 1)
+    assert read_good(grey, quick, watch).channels == 1
+    assert read_good([*grey, red.getvalue()], quick, watch).channels == 3
+    assert read_good([*grey, red.getvalue()], replace(quick, channels=1), watch).channels == 1
+
+
+def test_the_template_knows_the_part_but_not_the_defect(trained: Trained, make_parts: Parts) -> None:
+    """What the components leave of an unseen stain is far beyond what they leave of an unseen good part."""
+    clean, stained = make_parts(41, 1), make_parts(41, 1, "stain")
+    images = [decode(data, channels=1, size=(64, 64)).array for data in (*clean, *stained)]
+    network = trained.detector.network
+    x = trained.detector.standardise(to_batch(images, torch.device("cpu")))
+    left = ((x - network.template(x)) / network.template.spread).abs()
+    truth = (x[0] - x[1]).abs() > 0.5
+    assert left[1][truth].mean() > 3 * left[0][truth].mean()
+    assert (
+        0.5 < left[0].square().mean().sqrt() < 2
+    )  # the usual residual is that of images it was not fitted to
