@@ -7,6 +7,9 @@ from celery.beat import Scheduler
 
 from db.settings import DatabaseSettings
 
+# However rare the tasks are, a health check may expect a sign of life this often.
+_LONGEST_SILENCE_S = 15.0
+
 
 class Clock(Scheduler):
     """Touches PYRAMIDION_HOME/beat/alive at each tick: one that hangs on its broker does not.
@@ -22,7 +25,7 @@ class Clock(Scheduler):
     def tick(self, *args: Any, **kwargs: Any) -> Any:
         pause = super().tick(*args, **kwargs)
         self._alive.touch()
-        return pause
+        return min(pause, _LONGEST_SILENCE_S)
 
 
 def alive_file(home: Path) -> Path:

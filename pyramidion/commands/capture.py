@@ -93,12 +93,12 @@ def _print(progress: Progress, product: str, pending: int) -> None:
         warn(f"  ... and {len(progress.left_out) - _LISTED} more; --json lists them")
     if progress.unannounced:
         warn(
-            f"the broker did not answer: {progress.unannounced} images are kept and will be queued when it is "
-            "back (`pyramidion up` brings one)"
+            f"the broker did not answer: {progress.unannounced} images are kept, and queued when it is back "
+            "(`pyramidion up` brings one)"
         )
     if progress.waiting:
         warn(f"{progress.waiting} images wait in the spool; run the same command again to take them in")
     if pending:
-        out.print(f"{pending} wait for a verdict: `pyramidion results --product {product}`")
+        out.print(f"{pending} wait for a verdict: pyramidion results --product {product}")
     elif progress.accepted + progress.known:
         out.print(f"all are judged: `pyramidion results --product {product}`")

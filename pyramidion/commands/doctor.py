@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import typer
+from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from pyramidion.errors import FAILED, UserError, known_errors, sentence
@@ -31,10 +32,9 @@ def doctor(
     report = {}
     for name, check in checks.items():
         if only in {None, name}:
-            expected: tuple[type[Exception], ...] = (*known_errors(), RedisError, OSError)
             try:
                 report[name] = {"ok": True, "says": check()}
-            except expected as error:
+            except _expected() as error:
                 report[name] = {"ok": False, "says": sentence(error)}
     well = all(one["ok"] for one in report.values())
     if as_json:
@@ -46,6 +46,10 @@ def doctor(
             out.print(str(one["says"]), markup=False, highlight=False)
     if not well:
         raise typer.Exit(FAILED)
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    return (*known_errors(), RedisError, OSError)
 
 
 def _checks() -> Iterator[tuple[str, Check]]:
@@ -146,7 +150,10 @@ def _models() -> str:
 def _workers() -> str:
     from workers.celery import app
 
-    answers = app.control.ping(timeout=2.0)
+    try:
+        answers = app.control.ping(timeout=2.0)
+    except OperationalError as error:
+        raise UserError(f"no worker can be asked, the broker does not answer ({error})") from None
     names = sorted(name for answer in answers for name in answer)
     for queue in ("score", "housekeeping"):
         if not any(name.startswith(f"{queue}-") for name in names):

@@ -1,0 +1,197 @@
+"""The command line as a user meets it: train, capture, results, show; and every mistake gets a sentence."""
+
+import csv
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from capture.simulator import GOOD, SimulatedLine
+
+READY_S = 90.0
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 good parts to learn from, and 3 good and 3 bad ones to judge, with one file that is no image."""
+    folder = tmp_path_factory.mktemp("images")
+    line = SimulatedLine(seed=3, size=96)
+    for index in range(40):
+        _save(line, folder / "good" / f"{index}.png", index, GOOD)
+    for index in range(3):
+        _save(line, folder / "line" / f"ok-{index}.png", 100 + index, GOOD)
+        _save(line, folder / "line" / f"ng-{index}.jpg", 200 + index, "missing")
+    (folder / "line" / "broken.png").write_bytes((folder / "line" / "ok-0.png").read_bytes()[:500])
+    return folder
+
+
+def _save(line: SimulatedLine, file: Path, index: int, defect: str) -> None:
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(line.encode(line.part(index, defect), "jpeg" if file.suffix == ".jpg" else "png"))
+
+
+@pytest.fixture
+def services(
+    broker: Any, home: Path, monkeypatch: pytest.MonkeyPatch, processes: Any, wait: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PYRAMIDION_BROKER_URL", broker.url)
+    log = tmp_path / "worker.log"
+    processes("worker", log=log)
+    wait(lambda: log.exists() and " ready." in log.read_text(encoding="utf-8"), "the worker", READY_S)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def chosen_database(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default, and a fresh PostgreSQL: the same journey by setting a URL."""
+    if request.param == "postgresql":
+        monkeypatch.setenv("PYRAMIDION_DATABASE_URL", request.getfixturevalue("new_postgres_database")())
+
+
+def test_from_a_folder_of_good_parts_to_a_picture_of_the_defect(
+    chosen_database: None,
+    services: None,
+    run: Any,
+    images: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    if "postgresql" in request.node.name:
+        refused = run("results")
+        assert refused.code == 1
+        assert "pyramidion migrate" in refused.err
+        assert run("migrate").code == 0
+
+    trained = run("train", "flange", "--images", str(images / "good"), "--size", "96", "--json")
+    assert trained.code == 0, trained.err
+    assert trained.json()["images"] == 40
+
+    words = ("capture", str(images / "line"), "--product", "flange", "--station", "s1", "--lot", "L7")
+    captured = run(*words, "--serial-from-name", "--wait", "--json")
+    assert captured.code == 0, captured.err
+    report = captured.json()
+    assert (report["accepted"], report["refused"], report["pending"]) == (6, 1, 0)
+    assert "broken.png" in report["left_out"][0]["name"]
+
+    again = run(*words, "--serial-from-name", "--json").json()
+    assert (again["accepted"], again["known"]) == (0, 6)
+
+    rows = run("results", "--product", "flange", "--json").json()
+    assert len(rows) == 6
+    assert {row["serial"] for row in rows} == {f"{kind}-{n}" for kind in ("ok", "ng") for n in range(3)}
+    assert {row["lot"] for row in rows} == {"L7"}
+    assert all(
+        row["verdict"] in {"ok", "ng"} and row["model_version"] == trained.json()["version"] for row in rows
+    )
+    scores = {row["serial"]: row["score"] for row in rows}
+    assert min(v for k, v in scores.items() if "ng" in k) > max(v for k, v in scores.items() if "ok" in k)
+
+    table = csv.DictReader(io.StringIO(run("results", "--csv").out))
+    assert {row["id"] for row in table} == {row["id"] for row in rows}
+    assert run("results", "--verdict", "pending", "--json").json() == []
+
+    worst = max(rows, key=lambda row: row["score"])
+    picture = tmp_path / "defect.png"
+    shown = run("show", worst["id"], "--save-map", str(picture), "--json")
+    assert shown.code == 0, shown.err
+    assert shown.json()["result"]["score"] == worst["score"]
+    assert shown.json()["map"]["width"] == 96
+    with Image.open(picture) as opened:
+        assert len(opened.convert("RGB").getcolors(1 << 24) or []) > 200, "image and map are drawn"
+
+    listed = run("models", "--json").json()
+    assert [(one["version"], one["champion"]) for one in listed] == [(trained.json()["version"], True)]
+
+
+def test_doctor_names_what_is_missing_and_its_cure(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = run("doctor", "--json")
+    assert answer.code == 1
+    checks = answer.json()["checks"]
+    assert not checks["broker"]["ok"]
+    assert "pyramidion up" in checks["broker"]["says"]
+    assert checks["images"]["ok"]
+    assert checks["device"]["ok"]
+
+    monkeypatch.setenv("PYRAMIDION_BROKER_ULR", "redis://127.0.0.1")
+    answer = run("doctor", "--only", "settings")
+    assert answer.code == 1
+    assert "PYRAMIDION_BROKER_ULR" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("train", "p", "--images", "nowhere"), "nowhere is no folder"),
+        (("train", "p"), "--images DIR"),
+        (("train", "p", "--images", ".", "--size", "100"), "multiples of 32"),
+        (("capture", "nowhere", "--product", "p", "--station", "s"), "unknown product 'p'"),
+        (("results", "--json", "--csv"), "exclude each other"),
+        (("show", "xyz"), "xyz"),
+        (("show", "0197"), "0197"),
+        (("models", "promote", "p", "abc"), "abc"),
+        (("worker", "--queue", "scoring"), "'scoring'"),
+        (("worker",), "pyramidion up"),
+        (("doctor", "--only", "weather"), "'weather'"),
+    ],
+)
+def test_a_mistake_is_answered_with_a_sentence(run: Any, words: tuple[str, ...], said: str) -> None:
+    answer = run(*words)
+    assert answer.code == 1
+    assert said in answer.err
+
+
+def test_a_folder_without_enough_good_images_is_refused(run: Any, images: Path, tmp_path: Path) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    assert "no readable image" in run("train", "p", "--images", str(few)).err
+    shutil.copy(images / "good" / "0.png", few / "a.png")
+    answer = run("train", "p", "--images", str(few))
+    assert answer.code == 1
+    assert "1" in answer.err
+    assert run("models", "--json").json() == []
+
+
+@pytest.mark.parametrize(
+    ("check", "name", "value"),
+    [
+        ("database", "PYRAMIDION_DATABASE_URL", "mysql://user:hidden@host/db"),
+        ("database", "PYRAMIDION_DATABASE_URL", "postgresql://user:hidden@127.0.0.1:1/db"),
+        ("images", "PYRAMIDION_IMAGE_STORE_URL", "ftp://hidden@host"),
+        ("device", "PYRAMIDION_DEVICE", "cuda:7"),
+        ("device", "PYRAMIDION_MAP_BITS", "12"),
+        ("broker", "PYRAMIDION_BROKER_URL", "redis://:hidden@127.0.0.1:1/0"),
+        ("workers", "PYRAMIDION_BROKER_URL", "redis://:hidden@127.0.0.1:1/0"),
+    ],
+)
+def test_a_wrong_setting_is_named_and_no_secret_is_told(
+    run: Any, monkeypatch: pytest.MonkeyPatch, check: str, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    answer = run("doctor", "--only", check)
+    assert answer.code == 1
+    assert "FAIL" in answer.out
+    assert name in answer.out or "127.0.0.1:1" in answer.out or "port 1 " in answer.out
+    assert "hidden" not in answer.out + answer.err
+
+
+def test_ctrl_c_during_a_capture_loses_nothing(
+    run: Any, processes: Any, images: Path, wait: Any, tmp_path: Path, home: Path
+) -> None:
+    """Watching ends with Ctrl-C and exit code 0; what came meanwhile is accepted, broker or not."""
+    import signal
+
+    assert run("train", "flange", "--images", str(images / "good"), "--size", "64").code == 0
+    line = tmp_path / "line"
+    line.mkdir()
+    log = tmp_path / "capture.log"
+    watching = processes("capture", str(line), "--product", "flange", "--station", "s1", "--watch", log=log)
+    shutil.copy(images / "line" / "ok-0.png", line / "first.png")
+    wait(lambda: len(run("results", "--json").json()) == 1, "the first image", READY_S)
+    watching.send_signal(signal.SIGINT)
+    assert watching.wait(30) == 0
+    said = log.read_text(encoding="utf-8")
+    assert "1 images accepted" in said
+    assert "Traceback" not in said
+    assert run("results", "--verdict", "pending", "--json").json()
