@@ -47,7 +47,8 @@ def decode(data: bytes, *, channels: int, size: tuple[int, int], max_pixels: int
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             _require_pixels(image.size, max_pixels)
-            turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+            # Pillow says the size of a TIFF as it is upright, of the others as they are stored.
+            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
             upright = image.size[::-1] if turned else image.size
             # JPEG decodes at 1/2, 1/4 or 1/8 for a fraction of the time; twice the size keeps quality.
             image.draft(None, (2 * max(size), 2 * max(size)))

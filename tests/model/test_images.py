@@ -20,10 +20,11 @@ def half_bright(mode: str = "L") -> Image.Image:
     return Image.fromarray(pixels).convert(mode)
 
 
-def test_exif_orientation_turns_the_image_upright_and_its_size_with_it() -> None:
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_exif_orientation_turns_the_image_upright_and_its_size_with_it(kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera lay on its side: turn it a quarter clockwise
-    found = decode(encoded(half_bright(), "JPEG", exif=exif), channels=1, size=(40, 20))
+    found = decode(encoded(half_bright(), kind, exif=exif), channels=1, size=(40, 20))
     assert (found.width, found.height) == (20, 40)
     assert found.array[2, 10, 0] < 20
     assert found.array[37, 10, 0] > 235
