@@ -1,8 +1,10 @@
 """Image-level detection quality on an MVTec-style folder: train/good, test/good, test/<kind>.
 
-    python benchmarks/accuracy.py DIR [--bundle FOLDER] [--size 128] [--json]
+    python -m benchmarks.accuracy DIR | --simulated [--bundle FOLDER] [--size 128] [--json]
 
 Without --bundle it trains on train/good with the defaults. The test images are used for figures only.
+--simulated makes the folder from the project's own line: 160 good parts to train on, 200 to test, and 25 of
+each defect.
 """
 
 import argparse
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from capture.simulator import DEFECTS, GOOD, SimulatedLine
 from model import bundle
 from model.config import Progress, TrainConfig
 from model.scoring import Scorer
@@ -26,6 +29,19 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 
 def image_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+
+
+def simulate(folder: Path) -> None:
+    good = SimulatedLine(seed=0)
+    wanted = [("train/good", good, index, GOOD) for index in range(160)]
+    tested = SimulatedLine(seed=1)
+    wanted += [("test/good", tested, index, GOOD) for index in range(200)]
+    for kind, defect in enumerate(DEFECTS):
+        wanted += [(f"test/{defect}", tested, 1000 + 25 * kind + index, defect) for index in range(25)]
+    for place, line, index, defect in wanted:
+        file = folder / place / f"{index:04}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(line.encode(line.part(index, defect)))
 
 
 def show(progress: Progress) -> None:
@@ -82,7 +98,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--simulated", action="store_true", help="measure on simulated parts")
     parser.add_argument("--bundle", type=Path, help="a bundle's folder; without it a model is trained")
     parser.add_argument(
         "--size", type=int, default=TrainConfig().size[0], help="side that images are squashed to"
@@ -92,6 +109,16 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.simulated == (options.folder is not None):
+        parser.error("give either a folder or --simulated")
+    with tempfile.TemporaryDirectory() as made:
+        if options.simulated:
+            options.folder = Path(made) / "simulated"
+            simulate(options.folder)
+        run(parser, options)
+
+
+def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     if not (options.folder / "test" / "good").is_dir():
         parser.error(
             f"{options.folder} has no test/good: give a folder with train/good, test/good, test/<kind>"

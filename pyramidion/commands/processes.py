@@ -51,6 +51,7 @@ def beat() -> None:
     """Run the clock that sends the periodic tasks; one per plant is enough, more are harmless."""
     from workers.celery import app
 
+    app.conf.include = []  # it only names the tasks: no need to load torch
     app.Beat(loglevel="info").run()
 
 
