@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from db.history import Filter, Row, search, stream
@@ -16,6 +17,7 @@ from pyramidion.errors import UserError
 from pyramidion.output import out, print_json_array
 
 SHOWN = 20
+ID_SHOWN = 18  # up to here the time and 12 random bits: enough for `show` to know it by
 
 
 class Verdict(StrEnum):
@@ -94,30 +96,31 @@ def _print_table(rows: list[Row], limit: int) -> None:
     if not rows:
         out.print("no inspection matches; `pyramidion capture DIR --product P --station S` brings some in")
         return
-    table = Table(
-        "captured (UTC)",
-        "product",
-        "station",
-        "lot",
-        "serial",
-        "verdict",
-        "score",
-        "threshold",
-        "id",
-        box=None,
-    )
-    for row in rows[:limit]:
+    shown = rows[:limit]
+    # What is the same in every row is said once: a terminal of 80 columns has no room to repeat it.
+    varying = [
+        name for name in ("product", "station", "lot", "serial") if len({getattr(r, name) for r in shown}) > 1
+    ]
+    said_once = [
+        f"{name} {getattr(shown[0], name)}"
+        for name in ("product", "station", "lot", "serial")
+        if name not in varying and getattr(shown[0], name)
+    ]
+    out.print(", ".join(said_once), markup=False, highlight=False)
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for name, width in (("id", ID_SHOWN), ("captured (UTC)", 14), ("verdict", 7), ("score", 6), ("limit", 6)):
+        table.add_column(name, no_wrap=True, min_width=width)
+    for name in varying:
+        table.add_column(name, overflow="ellipsis", no_wrap=True)
+    for row in shown:
         said = row.verdict or "pending"
         table.add_row(
-            row.captured_at.strftime("%Y-%m-%d %H:%M:%S"),
-            row.product,
-            row.station,
-            row.lot or "",
-            row.serial or "",
+            str(row.id)[:ID_SHOWN],
+            row.captured_at.strftime("%m-%d %H:%M:%S"),
             f"[{COLOURS[said]}]{said}[/]" if said in COLOURS else said,
-            "" if row.score is None else f"{row.score:.3f}",
-            "" if row.threshold is None else f"{row.threshold:.3f}",
-            str(row.id),
+            "" if row.score is None else f"{row.score:.2f}",
+            "" if row.threshold is None else f"{row.threshold:.2f}",
+            *(escape(getattr(row, name) or "") for name in varying),
         )
     out.print(table)
     if len(rows) > limit:
