@@ -43,12 +43,12 @@ lint: $(VENV)/.dev  ## Style, types and import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-.PHONY: chromium
-chromium: $(VENV)/.dev
-	@tests/chromium.sh
+.PHONY: packages
+packages: $(VENV)/.dev
+	@tests/packages.sh
 
 .PHONY: test
-test: lint chromium  ## Everything that is checked, with real services
+test: lint packages  ## Everything that is checked, with real services
 	@$(BIN)/pytest $(ARGS)
 
 .PHONY: bench

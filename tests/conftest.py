@@ -149,15 +149,19 @@ def data_folder() -> Path:
 
 
 class Broker:
-    """An embedded Valkey that a test may kill, stop and start again; its content outlives that."""
+    """A broker that a test may kill and start again; its content outlives that.
 
-    def __init__(self, home: Path) -> None:
-        self._embedded = prepare(home)
-        self.url = self._embedded.url
+    The embedded Valkey, or another `server` that understands its configuration.
+    """
+
+    def __init__(self, home: Path, server: str | None = None) -> None:
+        embedded = prepare(home)
+        self._command = [server or embedded.command[0], *embedded.command[1:]]
+        self.url = embedded.url
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self.process = subprocess.Popen(self._embedded.command, stdout=subprocess.DEVNULL)
+        self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
         wait_for(self._answers, "the broker to answer", 20)
 
     def _answers(self) -> bool:
@@ -178,6 +182,18 @@ class Broker:
 def broker(tmp_path: Path) -> Iterator[Broker]:
     """A running Valkey of this test alone."""
     server = Broker(tmp_path / "broker-home")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[Broker]:
+    """A running Redis, as the operating system packages it."""
+    program = shutil.which("redis-server")
+    if program is None:
+        missing("no redis-server: apt-get install redis-server")
+    server = Broker(tmp_path / "redis-home", program)
     server.start()
     yield server
     server.kill()

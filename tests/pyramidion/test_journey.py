@@ -33,37 +33,29 @@ def _save(line: SimulatedLine, file: Path, index: int, defect: str) -> None:
     file.write_bytes(line.encode(line.part(index, defect), "jpeg" if file.suffix == ".jpg" else "png"))
 
 
-@pytest.fixture
-def services(
-    broker: Any, home: Path, monkeypatch: pytest.MonkeyPatch, processes: Any, wait: Any, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("PYRAMIDION_BROKER_URL", broker.url)
-    log = tmp_path / "worker.log"
-    processes("worker", log=log)
-    wait(lambda: log.exists() and " ready." in log.read_text(encoding="utf-8"), "the worker", READY_S)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def chosen_database(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The default, and a fresh PostgreSQL: the same journey by setting a URL."""
-    if request.param == "postgresql":
+@pytest.fixture(params=["single machine", "plant"])
+def place(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """SQLite and the embedded broker; or PostgreSQL and a packaged Redis, by setting two URLs."""
+    if request.param == "plant":
         monkeypatch.setenv("PYRAMIDION_DATABASE_URL", request.getfixturevalue("new_postgres_database")())
+        monkeypatch.setenv("PYRAMIDION_BROKER_URL", request.getfixturevalue("redis_server").url)
+    else:
+        monkeypatch.setenv("PYRAMIDION_BROKER_URL", request.getfixturevalue("broker").url)
+    return str(request.param)
 
 
 def test_from_a_folder_of_good_parts_to_a_picture_of_the_defect(
-    chosen_database: None,
-    services: None,
-    run: Any,
-    images: Path,
-    tmp_path: Path,
-    request: pytest.FixtureRequest,
+    place: str, run: Any, images: Path, processes: Any, wait: Any, tmp_path: Path
 ) -> None:
-    if "postgresql" in request.node.name:
+    if place == "plant":
         refused = run("results")
         assert refused.code == 1
         assert "pyramidion migrate" in refused.err
         assert run("migrate").code == 0
 
+    log = tmp_path / "worker.log"
+    processes("worker", log=log)
+    wait(lambda: log.exists() and " ready." in log.read_text(encoding="utf-8"), "the worker", READY_S)
     trained = run("train", "flange", "--images", str(images / "good"), "--size", "96", "--json")
     assert trained.code == 0, trained.err
     assert trained.json()["images"] == 40
