@@ -37,11 +37,11 @@ class Holding(threading.Thread):
         self._oldest = oldest
         self._progressed_at = progressed_at
         self._key = f"{PREFIX}{socket.gethostname()}:{os.getpid()}"
-        self._stop = threading.Event()
+        self._ended = threading.Event()
 
     def run(self) -> None:
         with self._connect() as client:
-            while not self._stop.wait(SAID_EVERY_S):
+            while not self._ended.wait(SAID_EVERY_S):
                 try:
                     self._say(client)
                 except RedisError:
@@ -55,7 +55,7 @@ class Holding(threading.Thread):
             client.set(self._key, oldest.isoformat(), ex=LAPSES_S)
 
     def stop(self) -> None:
-        self._stop.set()
+        self._ended.set()
 
 
 def oldest_held(client: "Redis") -> datetime | None:

@@ -1,7 +1,11 @@
 """`pyramidion demo`: the whole journey on a simulated line, through the real queue, worker and database."""
 
 import os
+import shutil
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,10 +44,12 @@ def demo(
     from pyramidion.training import train_images
 
     leave = leave or as_json
-    stop = stop_on_signals()
+    stop, done = stop_on_signals(), Event()
     supervisor = Supervisor(DatabaseSettings().home)
+    tending = Thread(target=tend_until, args=(done, supervisor), daemon=True)
     try:
         context = services.start(supervisor, _say, web=not leave, trainer=False)
+        tending.start()  # what dies during the demo is started again, as in `up`
         _say(f"line     simulating {GOOD_PARTS} good parts to learn from")
         note = f"{GOOD_PARTS} simulated parts, seed {seed}"
         model = train_images(PRODUCT, good_parts(GOOD_PARTS, seed), device=None, note=note, stop=stop.is_set)
@@ -63,8 +69,11 @@ def demo(
             raise typer.Exit(FAILED)
         if not leave:
             _say("everything keeps running; Ctrl-C stops it")
-            tend_until(stop, supervisor)
+            stop.wait()
     finally:
+        done.set()
+        if tending.is_alive():
+            tending.join()
         supervisor.stop()
 
 
@@ -96,7 +105,8 @@ def _print(report: "Report", context: Context) -> None:
     with context.reading() as session:
         worst = search(session, Filter(product=PRODUCT, lot=report.lot, verdict="ng"), limit=1)
     home = os.environ.get("PYRAMIDION_HOME")
-    prefix = f"PYRAMIDION_HOME={home} " if home else ""
+    program = "pyramidion" if shutil.which("pyramidion") else Path(sys.argv[0])
+    prefix = f"PYRAMIDION_HOME={home} {program}" if home else program
     out.print("where to look next:")
     for words in (
         f"results --product {PRODUCT} --lot {report.lot} --verdict ng",
@@ -104,4 +114,4 @@ def _print(report: "Report", context: Context) -> None:
         "up                      # the page, on what the demo has left",
         "train PRODUCT --images DIR   # your own parts",
     ):
-        out.print(f"  {prefix}pyramidion {words}", markup=False, highlight=False, soft_wrap=True)
+        out.print(f"  {prefix} {words}", markup=False, highlight=False, soft_wrap=True)
