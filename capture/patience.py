@@ -5,15 +5,12 @@ from collections.abc import Callable
 from threading import Event, Lock
 from typing import Final, TypeVar
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import DBAPIError
 
-from db.imagestore import ImageStoreUnavailableError
+from db.outage import UNAVAILABLE
 
 T = TypeVar("T")
 _FIRST_WAIT_S: Final = 0.25
-# InternalError: a PostgreSQL standby that is not yet promoted says "read-only transaction" so.
-UNAVAILABLE = (ImageStoreUnavailableError, OperationalError, InterfaceError, InternalError, PoolTimeoutError)
 
 
 class StoppedError(Exception):

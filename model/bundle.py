@@ -84,7 +84,7 @@ def save(trained: Trained, folder_root: Path, *, product: str) -> BundlePaths:
     folder = folder_root / version
     folder_root.mkdir(parents=True, exist_ok=True)
     if not folder.is_dir():
-        _write_whole(folder, {MANIFEST: manifest.encode(), WEIGHTS: weights})
+        write_whole(folder, {MANIFEST: manifest.encode(), WEIGHTS: weights})
     return BundlePaths(version, folder, manifest, folder / WEIGHTS, weights_sha256)
 
 
@@ -124,7 +124,7 @@ def _canonical(content: dict[str, Any]) -> str:
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _write_whole(folder: Path, files: dict[str, bytes]) -> None:
+def write_whole(folder: Path, files: dict[str, bytes]) -> None:
     """All files or none, also when two processes write the same bundle or the power goes."""
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
     try:

@@ -35,20 +35,21 @@ class DurableBatches(Batches):
         self._on_their_way: dict[int, list[SimpleRequest]] = {}
         self.progressed_at = time.monotonic()
 
+    def progress(self) -> None:
+        """Note that this process is not hanging."""
+        self.progressed_at = time.monotonic()
+
     def weight(self, request: SimpleRequest) -> int:  # noqa: ARG002  # for subclasses
         """How much of a batch's weight a message takes."""
         return 1
 
-    def held(self) -> Iterator[SimpleRequest]:
-        """Give the messages that this process has received and not settled, of each batch and of the buffer
-        the first alone: messages come in order of age.
-        """
+    def held(self) -> list[SimpleRequest]:
+        """Give the messages that this process has received and not settled."""
         with self._lock:
-            yield from (batch[0] for batch in self._on_their_way.values())
+            on_their_way = [one for batch in self._on_their_way.values() for one in batch]
         with self._buffer.mutex:
-            waiting = self._buffer.queue[0] if self._buffer.queue else None
-        if waiting is not None:
-            yield SimpleRequest.from_request(waiting)
+            waiting = list(self._buffer.queue)
+        return on_their_way + [SimpleRequest.from_request(one) for one in waiting]
 
     def _do_flush(self) -> None:
         # Called by the timer and by each arriving message, always in the consumer's thread. While this does
@@ -79,14 +80,15 @@ class DurableBatches(Batches):
 
         def settle(settled: set[str] | None) -> None:
             # None: the batch function raised (apply_batches_task logged it) and nothing is settled.
-            for request, one in batch:
+            # What goes back goes to the head of the queue, the last one first, so that the order stays.
+            for request, one in reversed(batch):
                 if settled is not None and one.id in settled:
                     request.acknowledge()
                 else:
                     request.reject(requeue=True)
             with self._lock:
                 self._on_their_way.pop(id(batch), None)
-            self.progressed_at = time.monotonic()
+            self.progress()
 
         def requeue(*_: object) -> None:
             # The pool could not run the batch at all.
@@ -95,7 +97,7 @@ class DurableBatches(Batches):
 
         with self._lock:
             if not self._on_their_way:
-                self.progressed_at = time.monotonic()  # what was idle has not been hanging
+                self.progress()  # what was idle has not been hanging
             self._on_their_way[id(batch)] = simple
         self._pool.apply_async(
             apply_batches_task,

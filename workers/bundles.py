@@ -5,7 +5,6 @@ the weights in the store under their hash, and both are verified against the ver
 """
 
 import shutil
-import tempfile
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -17,11 +16,8 @@ from model import bundle
 from model.bundle import BundlePaths
 
 
-def publish(
-    session: Session, store: ImageStore, saved: BundlePaths, *, product: str, training_images: int, note: str
-) -> None:
-    """Store the weights, then register the version; the caller commits."""
-    store.put(saved.weights.read_bytes())
+def publish(session: Session, saved: BundlePaths, *, product: str, training_images: int, note: str) -> None:
+    """Register a version whose weights are stored (`store.put`) already; the caller commits."""
     models.register(
         session,
         saved.version,
@@ -40,20 +36,14 @@ def fetch(version: ModelVersion, store: ImageStore, folder: Path) -> Path:
     its name says is checked by `model.bundle.load`, each time it is loaded.
     """
     target = folder / version.id
-    if target.is_dir():
-        return target
-    weights = store.get(version.weights_sha256)
-    folder.mkdir(parents=True, exist_ok=True)
-    # Made beside its place and renamed, so that no other process sees half a bundle.
-    building = Path(tempfile.mkdtemp(prefix=".fetch-", dir=folder))
-    try:
-        (building / bundle.MANIFEST).write_text(version.manifest, encoding="utf-8")
-        (building / bundle.WEIGHTS).write_bytes(weights)
-        try:
-            building.rename(target)
-        except OSError:
-            if not target.is_dir():  # not merely another process that was faster
-                raise
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    if not target.is_dir():
+        weights = store.get(version.weights_sha256)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        bundle.write_whole(target, {bundle.MANIFEST: version.manifest.encode(), bundle.WEIGHTS: weights})
     return target
+
+
+def fetch_again(version: ModelVersion, store: ImageStore, folder: Path) -> Path:
+    """Replace a bundle that is damaged; raises as fetch() does."""
+    shutil.rmtree(folder / version.id, ignore_errors=True)
+    return fetch(version, store, folder)

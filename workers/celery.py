@@ -3,6 +3,8 @@
 Nothing is read at import: the settings are taken when Celery first asks for its configuration.
 """
 
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from celery import Celery
@@ -10,14 +12,29 @@ from kombu.entity import Queue
 
 from workers.settings import WorkerSettings
 
+SOCKET_TIMEOUT_S = 10
 SCORE, TRAIN, HOUSEKEEPING = "score", "train", "housekeeping"
 
-app = Celery("workers", include=["workers.score", "workers.sweep", "workers.train"])
 
+class Configuration(Mapping[str, Any]):
+    """Celery's configuration, made from the settings when it is first looked into.
 
-@app.on_configure.connect
-def configure(sender: Celery, **_: object) -> None:
-    sender.config_from_object(configuration(WorkerSettings()))
+    Celery's own signal for this swallows exceptions: a wrong setting would leave the process on Celery's
+    defaults, another broker and a pickled schedule. From here they reach whoever started the process.
+    """
+
+    @cached_property
+    def _values(self) -> dict[str, Any]:
+        return configuration(WorkerSettings())
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
 
 
 def configuration(settings: WorkerSettings) -> dict[str, Any]:
@@ -31,6 +48,9 @@ def configuration(settings: WorkerSettings) -> dict[str, Any]:
             "unacked_restore_interval": 2,
             "unacked_restore_throttle": 1,
             "socket_connect_timeout": 3,
+            # Longer than the second that a worker's BRPOP blocks; a broker that accepts and then says nothing
+            # must not hold a station for ever.
+            "socket_timeout": SOCKET_TIMEOUT_S,
             "socket_keepalive": True,
         },
         "task_queues": [Queue(name) for name in (SCORE, TRAIN, HOUSEKEEPING)],
@@ -55,8 +75,13 @@ def configuration(settings: WorkerSettings) -> dict[str, Any]:
             "sweep": {
                 "task": "workers.sweep",
                 "schedule": settings.sweep_every_s,
-                # A sweep that nobody ran in time is worthless: the next one sees the same.
-                "options": {"queue": HOUSEKEEPING, "expires": settings.sweep_every_s},
+                # A sweep that nobody ran is worthless, the next one sees the same. Its age is judged by the
+                # worker's clock, which may differ from this one's.
+                "options": {"queue": HOUSEKEEPING, "expires": max(300, 2 * settings.sweep_every_s)},
             },
         },
     }
+
+
+app = Celery("workers", include=["workers.score", "workers.sweep", "workers.train"])
+app.config_from_object(Configuration())

@@ -1,22 +1,24 @@
 """From inspection ids to committed verdicts: read, decode, score, encode, one transaction.
 
 What may go wrong and what becomes of it:
-- the database or the image store is away: their exception leaves this module, nothing is settled, and the
-  caller hands the messages back;
+- the database or the image store is away: their exception leaves this module, nothing is settled and nothing
+  counted as an attempt, and the caller tries again or hands the messages back;
 - the product has no champion yet, or its bundle is refused: the inspections stay pending;
 - one image cannot be read or decoded, or the model fails on it: it alone is tried again, up to
   `max_attempts` counted in the database, and then judged `error`;
 - a worker dies: its inspections come back, are counted before they are tried, and whatever was tried once
-  is judged alone from then on, so that one image that kills its worker takes no neighbour along.
+  is judged alone from then on, so that one image that kills its worker takes no neighbour along;
+- the device itself fails: DeviceLostError, and the process has to end.
 """
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
+import torch
 from celery.utils.log import get_task_logger
 
 from db import inspections, models, results
@@ -28,69 +30,50 @@ from model.bundle import BundleError
 from model.images import Decoded, UnreadableImageError
 from model.scoring import Scorer
 from workers import outcome
-from workers.runtime import Runtime
+from workers.runtime import DeviceLostError, Runtime
 
 logger = get_task_logger(__name__)
 
 # What a model can raise on an image that it does not digest (torch's errors, out of memory among them,
-# are RuntimeErrors).
+# are RuntimeErrors), and what a result that is not finite raises.
 MODEL_ERRORS = (RuntimeError, ValueError, MemoryError)
 
 
-@dataclass(frozen=True)
-class Judging:
-    """One delivery of inspections on its way through a worker."""
+@dataclass
+class Delivery:
+    """Inspections that arrived together; kept while their judging is tried again during an outage.
 
-    runtime: Runtime
+    `redelivered` says that an earlier delivery did not end well. `counted` holds the attempts that this one
+    has counted already: an outage does not make them more. `progressed` is called between the steps.
+    """
+
+    ids: Sequence[UUID]
     queued_at: datetime
-    begun: datetime
-    champions: dict[str, ModelVersion]
+    redelivered: bool = False
+    counted: dict[UUID, int] = field(default_factory=dict)
+    progressed: Callable[[], None] = lambda: None
 
-    def queue_ms(self) -> float:
-        return max(0.0, (self.begun - self.queued_at).total_seconds() * 1000)
+    def attempts_before(self, one: Waiting) -> int:
+        return one.attempts - (1 if one.inspection.id in self.counted else 0)
 
 
-def judge(runtime: Runtime, ids: Sequence[UUID], *, queued_at: datetime, redelivered: bool) -> int:
-    """Judge what is unjudged of `ids` and commit it; gives the number of verdicts that this call added.
+def judge(runtime: Runtime, delivery: Delivery) -> int:
+    """Judge what is unjudged of a delivery and commit it; gives the number of verdicts that this call added.
 
-    `redelivered` says that an earlier delivery did not end well. Raises what the database or the image
-    store raise when they are away; what was committed before stays, and all may be judged again.
+    Raises what the database or the image store raise when they are away, and DeviceLostError; what was
+    committed before stays, and all may be judged again.
     """
     with runtime.reading() as session:
-        waiting = inspections.waiting(session, ids)
+        waiting = inspections.waiting(session, delivery.ids)
         champions = models.champions(session, {one.inspection.product for one in waiting})
-    judging = Judging(runtime, queued_at, datetime.now(UTC), champions)
-    ready = [one for one in waiting if one.inspection.product in champions]
-    together = [one for one in ready if one.attempts == 0]
-    alone = sorted((one for one in ready if one.attempts > 0), key=lambda one: one.attempts)
-    suspects = [one for one in together if redelivered or one.queued_again]
-    _begin_attempts(runtime, suspects, "delivered again")
-    added = 0
     groups: dict[str, list[Waiting]] = defaultdict(list)
-    for one in together:
-        groups[one.inspection.product].append(one)
-    for group in groups.values():
-        added += _judge_group(judging, group)
-    # The least tried first: should one of them take the worker down, the others have their verdicts.
-    for one in alone:
-        added += _judge_alone(judging, one)
-    return added
+    for one in waiting:
+        if one.inspection.product in champions:
+            groups[one.inspection.product].append(one)
+    return sum(_judge_product(runtime, delivery, champions[name], group) for name, group in groups.items())
 
 
-def _judge_alone(judging: Judging, one: Waiting) -> int:
-    """Try once more, having counted it before: if this kills the worker, the count stands."""
-    limit = judging.runtime.settings.max_attempts
-    if one.attempts >= limit:
-        reason = f"given up after {one.attempts} attempts that ended without a verdict; {one.last_error}"
-        return _record(judging.runtime, [outcome.failed(one.inspection, one.attempts, reason)])
-    counted = _begin_attempts(judging.runtime, [one], one.last_error or "judged alone")
-    return _judge_group(judging, [one], counted)
-
-
-def _judge_group(judging: Judging, group: list[Waiting], counted: int = 0) -> int:
-    """Judge inspections of one product in one transaction; `counted` attempts stand in the database."""
-    runtime = judging.runtime
-    version = judging.champions[group[0].inspection.product]
+def _judge_product(runtime: Runtime, delivery: Delivery, version: ModelVersion, group: list[Waiting]) -> int:
     try:
         scorer = runtime.scorer(version)
     except ImageStoreUnavailableError:
@@ -98,117 +81,156 @@ def _judge_group(judging: Judging, group: list[Waiting], counted: int = 0) -> in
     except (BundleError, ImageStoreError) as error:
         logger.error("images of %s wait: %s", version.product, error)  # noqa: TRY400  # it says it all
         return 0
-    clock = Clock()
-    readable, failures = _read(runtime, group)
-    clock.lap("read_ms", len(group))
-    decoded, unreadable = _decode(runtime, scorer, readable)
-    clock.lap("decode_ms", len(readable))
-    added = _record(
-        runtime, [outcome.failed(one.inspection, max(1, counted), why) for one, why in unreadable]
-    )
-    added += _try_later(runtime, failures, counted)
-    if not decoded:
-        return added
-    try:
-        scored = scorer.score([image.array for _, image in decoded])
-    except MODEL_ERRORS as error:
-        reason = f"{type(error).__name__}: {error}"
-        if len(decoded) == 1:
-            return added + _try_later(runtime, [(decoded[0][0], reason)], counted)
-        logger.warning("a batch of %d failed (%s): its images are judged one by one", len(decoded), reason)
-        return added + sum(_judge_alone(judging, one) for one, _ in decoded)
-    clock.lap("score_ms", len(decoded))
-    settings = runtime.settings
-    fresh = list(
-        runtime.threads.map(
-            lambda pair, said: outcome.judged(
-                settings, scorer, pair[0].inspection, pair[1], said, max(1, counted)
-            ),
-            decoded,
-            scored,
-        )
-    )
-    clock.lap("encode_ms", len(decoded))
-    for result in fresh:
-        result.timings.update(
-            clock.laps, queue_ms=judging.queue_ms(), total_ms=clock.total_ms(), batch_images=len(decoded)
-        )
-    return added + _record(runtime, fresh)
+    batch = _Batch(runtime, delivery, scorer, time.perf_counter(), datetime.now(UTC))
+    readable = batch.read(group)
+    # The store answered and the model is there: from here on a failure is the image's own.
+    together = [(one, data) for one, data in readable if delivery.attempts_before(one) == 0]
+    alone = [(one, data) for one, data in readable if delivery.attempts_before(one) > 0]
+    batch.count([one for one, _ in together if delivery.redelivered or one.queued_again], "delivered again")
+    batch.judge(together)
+    # The least tried first: should one of them take the worker down, the others have their verdicts.
+    for one, data in sorted(alone, key=lambda pair: pair[0].attempts):
+        batch.judge_alone(one, data)
+    return batch.added
 
 
-def _read(
-    runtime: Runtime, group: list[Waiting]
-) -> tuple[list[tuple[Waiting, bytes]], list[tuple[Waiting, str]]]:
-    """Fetch the images; one that is missing or altered fails alone, a store that is away raises."""
-    readable, failures = [], []
-    for one, blob in zip(
-        group, runtime.store.get_many([w.inspection.image_sha256 for w in group]), strict=True
-    ):
-        if isinstance(blob, ImageStoreUnavailableError):
-            raise blob
-        if isinstance(blob, ImageStoreError):
-            failures.append((one, str(blob)))
-        else:
-            readable.append((one, blob))
-    return readable, failures
+@dataclass
+class _Batch:
+    """One product's part of a delivery on its way through the model."""
 
+    runtime: Runtime
+    delivery: Delivery
+    scorer: Scorer
+    started: float
+    begun: datetime
+    added: int = 0
 
-def _decode(
-    runtime: Runtime, scorer: Scorer, readable: list[tuple[Waiting, bytes]]
-) -> tuple[list[tuple[Waiting, Decoded]], list[tuple[Waiting, str]]]:
-    """Decode in threads; what cannot be decoded now never can."""
+    def read(self, group: list[Waiting]) -> list[tuple[Waiting, bytes]]:
+        """Fetch the images; one that is missing or altered fails alone, a store that is away raises."""
+        blobs = self.runtime.store.get_many([one.inspection.image_sha256 for one in group])
+        away = next((blob for blob in blobs if isinstance(blob, ImageStoreUnavailableError)), None)
+        if away is not None:
+            raise away
+        readable = []
+        for one, blob in zip(group, blobs, strict=True):
+            if isinstance(blob, ImageStoreError):
+                self.fail(one, str(blob))
+            else:
+                readable.append((one, blob))
+        return readable
 
-    def attempt(data: bytes) -> Decoded | UnreadableImageError:
+    def judge_alone(self, one: Waiting, data: bytes) -> None:
+        """Try once more, having counted it before: if this kills the worker, the count stands."""
+        before = self.delivery.attempts_before(one)
+        if before >= self.runtime.settings.max_attempts:
+            why = one.last_error or "no reason was left"
+            reason = f"given up after {before} attempts that ended without a verdict; the last: {why}"
+            self.record([outcome.failed(one.inspection, before, reason)])
+            return
+        self.count([one], one.last_error or "judged alone")
+        self.judge([(one, data)])
+
+    def judge(self, readable: list[tuple[Waiting, bytes]]) -> None:
+        """Decode and score images together, and record their verdicts in one transaction."""
+        self.delivery.progressed()
+        clock = Clock(self.started)
+        decoded = self.decode(readable)
+        clock.lap("decode_ms", len(readable))
+        if not decoded:
+            return
         try:
-            return scorer.decode(data, max_pixels=runtime.settings.max_image_pixels)
-        except UnreadableImageError as error:
-            return error
+            fresh = self.score(decoded, clock)
+        except torch.AcceleratorError as error:
+            raise DeviceLostError(str(error)) from error
+        except MODEL_ERRORS as error:
+            reason = f"{type(error).__name__}: {error}"
+            if len(decoded) == 1:
+                self.fail(decoded[0][0], reason)
+                return
+            logger.warning(
+                "a batch of %d failed (%s): its images are judged one by one", len(decoded), reason
+            )
+            data = {one.inspection.id: blob for one, blob in readable}
+            for one, _ in decoded:
+                self.count([one], reason)
+                self.judge([(one, data[one.inspection.id])])
+            return
+        self.record(fresh)
 
-    decoded, unreadable = [], []
-    for (one, _), image in zip(
-        readable, runtime.threads.map(attempt, [data for _, data in readable]), strict=True
-    ):
-        if isinstance(image, UnreadableImageError):
-            unreadable.append((one, str(image)))
-        else:
-            decoded.append((one, image))
-    return decoded, unreadable
+    def decode(self, readable: list[tuple[Waiting, bytes]]) -> list[tuple[Waiting, Decoded]]:
+        """Decode in threads; what cannot be decoded now never can, save for want of memory."""
 
+        def attempt(data: bytes) -> Decoded | UnreadableImageError | MemoryError:
+            try:
+                return self.scorer.decode(data, max_pixels=self.runtime.settings.max_image_pixels)
+            except (UnreadableImageError, MemoryError) as error:
+                return error
 
-def _try_later(runtime: Runtime, failures: list[tuple[Waiting, str]], counted: int) -> int:
-    """Leave what failed to the sweeper, or judge it `error` when it has had its attempts."""
-    given_up = []
-    for one, reason in failures:
-        count = counted or _begin_attempts(runtime, [one], reason)
-        logger.warning("inspection %s failed attempt %d: %s", one.inspection.id, count, reason)
-        if count >= runtime.settings.max_attempts:
-            given_up.append(outcome.failed(one.inspection, count, reason))
-    return _record(runtime, given_up)
+        decoded = []
+        images = self.runtime.threads.map(attempt, [data for _, data in readable])
+        for (one, _), image in zip(readable, images, strict=True):
+            if isinstance(image, UnreadableImageError):
+                attempts = max(1, self.attempts(one))
+                self.record([outcome.failed(one.inspection, attempts, str(image))])
+            elif isinstance(image, MemoryError):
+                self.fail(one, "the memory did not suffice to decode it")
+            else:
+                decoded.append((one, image))
+        return decoded
 
+    def score(self, decoded: list[tuple[Waiting, Decoded]], clock: "Clock") -> list[NewResult]:
+        scored = self.scorer.score([image.array for _, image in decoded])
+        clock.lap("score_ms", len(decoded))
+        settings = self.runtime.settings
+        waited = max(0.0, (self.begun - self.delivery.queued_at).total_seconds() * 1000)
 
-def _begin_attempts(runtime: Runtime, tried: Sequence[Waiting], reason: str) -> int:
-    """Count an attempt of each, committed before anything is done with them; gives the last one's count."""
-    count = 0
-    if tried:
-        with runtime.sessions.begin() as session:
-            for one in tried:
-                count = inspections.begin_attempt(session, one.inspection.id, reason)
-    return count
+        def finish(index: int) -> NewResult:
+            (one, image), said = decoded[index], scored[index]
+            attempts = max(1, self.attempts(one))
+            return outcome.judged(settings, self.scorer, one.inspection, image, said, attempts)
 
+        fresh = list(self.runtime.threads.map(finish, range(len(decoded))))
+        clock.lap("encode_ms", len(decoded))
+        for result in fresh:
+            result.timings.update(clock.laps, queue_ms=waited, total_ms=clock.total_ms())
+            result.timings["batch_images"] = len(decoded)
+        return fresh
 
-def _record(runtime: Runtime, fresh: list[NewResult]) -> int:
-    if not fresh:
-        return 0
-    with runtime.sessions.begin() as session:
-        return len(results.record(session, fresh))
+    def attempts(self, one: Waiting) -> int:
+        return self.delivery.counted.get(one.inspection.id, one.attempts)
+
+    def count(self, tried: Sequence[Waiting], reason: str) -> None:
+        """Count an attempt of each, once a delivery, committed before anything is done with them."""
+        new = [one for one in tried if one.inspection.id not in self.delivery.counted]
+        if not new:
+            return
+        with self.runtime.sessions.begin() as session:
+            counts = {
+                one.inspection.id: inspections.begin_attempt(session, one.inspection.id, reason)
+                for one in new
+            }
+        self.delivery.counted.update(counts)
+
+    def fail(self, one: Waiting, reason: str) -> None:
+        """Leave an image that failed to the sweeper, or judge it `error` when it has had its attempts."""
+        self.count([one], reason)
+        attempts = self.attempts(one)
+        logger.warning("inspection %s failed attempt %d: %s", one.inspection.id, attempts, reason)
+        if attempts >= self.runtime.settings.max_attempts:
+            self.record([outcome.failed(one.inspection, attempts, reason)])
+
+    def record(self, fresh: list[NewResult]) -> None:
+        with self.runtime.sessions.begin() as session:
+            self.added += len(results.record(session, fresh))
 
 
 class Clock:
-    """Milliseconds an image of each step, and of the whole batch."""
+    """Milliseconds an image of each step, and of all since the batch was begun."""
 
-    def __init__(self) -> None:
-        self._started = self._last = time.perf_counter()
-        self.laps: dict[str, float] = {}
+    def __init__(self, started: float) -> None:
+        self._started = started
+        self._last = time.perf_counter()
+        self.laps = {"read_ms": round((self._last - started) * 1000, 3)}
 
     def lap(self, name: str, images: int) -> None:
         now = time.perf_counter()

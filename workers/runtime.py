@@ -24,6 +24,10 @@ class DeviceError(Exception):
     """The device asked for is not there."""
 
 
+class DeviceLostError(Exception):
+    """The device stopped working; only a new process can use it again."""
+
+
 @dataclass
 class Runtime:
     """One per worker process; made on first use, never at import."""
@@ -47,7 +51,12 @@ class Runtime:
             self._scorers.move_to_end(version.id)
             return self._scorers[version.id]
         folder = bundles.fetch(version, self.store, self.bundles)
-        loaded = Scorer(bundle.load(folder), device=self.device)
+        try:
+            checked = bundle.load(folder)
+        except bundle.BundleError:
+            # Our copy may have been damaged since: the store's is asked for once more before we give up.
+            checked = bundle.load(bundles.fetch_again(version, self.store, self.bundles))
+        loaded = Scorer(checked, device=self.device)
         self._scorers[version.id] = loaded
         while len(self._scorers) > self.settings.models_kept:
             self._scorers.popitem(last=False)

@@ -1,6 +1,8 @@
 """The scoring task: gathers messages, judges their inspections, acknowledges what is settled."""
 
+import os
 import random
+import signal
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,16 +10,16 @@ from datetime import datetime
 from celery.signals import celeryd_after_setup, worker_ready, worker_shutting_down
 from celery.utils.log import get_task_logger
 from celery_batches import SimpleRequest
-from sqlalchemy.exc import DBAPIError
 
-from db.imagestore import ImageStoreUnavailableError
+from db.outage import UNAVAILABLE
 from workers import queue
 from workers.batches import DurableBatches
 from workers.celery import SCORE, app
 from workers.holding import Holding
-from workers.judge import judge
+from workers.judge import Delivery, judge
 from workers.messages import ScoreMessage, UnknownMessageError
-from workers.runtime import runtime
+from workers.runtime import DeviceLostError, runtime
+from workers.settings import WorkerSettings
 
 logger = get_task_logger(__name__)
 
@@ -66,21 +68,32 @@ def score(requests: Sequence[SimpleRequest]) -> set[str]:
 
 def _judge(group: list[ScoreMessage], *, redelivered: bool) -> bool:
     """Judge what the messages name; says no where database or image store stay away."""
-    ids = [one for message in group for one in message.ids]
-    queued_at = min(message.enqueued_at for message in group)
+    delivery = Delivery(
+        ids=[one for message in group for one in message.ids],
+        queued_at=min(message.enqueued_at for message in group),
+        redelivered=redelivered,
+        progressed=score.progress,
+    )
     for pause in (0.5, 1.0, 2.0, 4.0, 8.0, None):
+        delivery.progressed()
         try:
-            judged = judge(runtime(), ids, queued_at=queued_at, redelivered=redelivered)
-        except (DBAPIError, ImageStoreUnavailableError) as error:
+            judged = judge(runtime(), delivery)
+        except UNAVAILABLE as error:
             # One line, not a traceback: an outage is no bug.
             if pause is None or _stopping:
-                logger.error("%d inspections go back to the queue: %s", len(ids), _first_line(error))  # noqa: TRY400
+                logger.error("%d inspections go back to the queue: %s", len(delivery.ids), _first_line(error))  # noqa: TRY400
                 return False
             if pause == 0.5:
                 logger.warning("waiting for database and image store: %s", _first_line(error))
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
+        except DeviceLostError as error:
+            # Only a new process can use the device again; the batch goes back to the queue, and whoever
+            # supervises this process starts the next one.
+            logger.critical("the device failed, this worker ends: %s", _first_line(error))
+            os.kill(os.getpid(), signal.SIGTERM)
+            return False
         else:
-            logger.info("judged %d of %d inspections", judged, len(ids))
+            logger.info("judged %d of %d inspections", judged, len(delivery.ids))
             return True
     return False
 
@@ -94,7 +107,7 @@ def set_up(instance: object, **_: object) -> None:
     """Take the batch size from the settings, and refuse a prefetch that would starve the batches."""
     if SCORE not in getattr(instance, "app", app).amqp.queues.consume_from:
         return
-    settings = runtime().settings
+    settings = WorkerSettings()
     score.batch_weight = settings.batch_images
     score.flush_every = settings.batch_images
     score.flush_interval = settings.batch_wait_s
@@ -109,7 +122,7 @@ def set_up(instance: object, **_: object) -> None:
 
 
 def _say_what_is_held(**_: object) -> None:
-    settings = runtime().settings
+    settings = WorkerSettings()
     Holding(lambda: queue.connect(settings), score.oldest_held, lambda: score.progressed_at).start()
 
 

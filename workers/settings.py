@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from db.settings import DatabaseSettings, Settings
+
+BROKER_SCHEMES = ("redis://", "rediss://")
 
 
 class WorkerSettings(Settings):
@@ -80,6 +82,15 @@ class WorkerSettings(Settings):
         description="Seconds after which the broker hands an unacknowledged message to another worker. "
         "Long, since the sweeper is much faster.",
     )
+
+    @field_validator("broker_url")
+    @classmethod
+    def _redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(BROKER_SCHEMES):
+            raise ValueError(
+                f"the broker is a Redis or Valkey: the URL begins with {' or '.join(BROKER_SCHEMES)}"
+            )
+        return url
 
     def broker(self) -> str:
         """Give the broker's URL; raises NoBrokerError where none is set and no `up` has ever run."""

@@ -3,7 +3,7 @@
 from celery.utils.log import get_task_logger
 
 from db import events, inspections, models
-from db.imagestore import ImageStoreError
+from db.imagestore import ImageStoreError, ImageStoreUnavailableError
 from model import bundle, training
 from model.training import Trained
 from workers import bundles
@@ -16,7 +16,9 @@ logger = get_task_logger(__name__)
 IMAGES = 1000
 
 
-@app.task(name="workers.train")
+# Acknowledged before it starts: a training may outlast the time after which the broker hands an
+# unacknowledged message to the next trainer, and would be done again and again. Its events tell of it.
+@app.task(name="workers.train", acks_late=False)
 def train(product: str) -> None:
     """Train `product` on its newest parts that were judged ok, and register the model.
 
@@ -24,15 +26,20 @@ def train(product: str) -> None:
     person to say (`pyramidion models promote`).
     """
     state = runtime()
-    with state.sessions() as session:
+    with state.sessions.begin() as session:
+        events.record(session, "training.started", "trainer", product)
         hashes = inspections.newest_ok(session, product, IMAGES)
     blobs = state.store.get_many(hashes)
     images = [blob for blob in blobs if not isinstance(blob, ImageStoreError)]
     try:
+        away = next((blob for blob in blobs if isinstance(blob, ImageStoreUnavailableError)), None)
+        if away is not None:
+            raise away
         trained = training.train(images, device=state.device)
-    except (training.TooFewImagesError, training.UnreadableImageError) as error:
+    except (training.TooFewImagesError, training.UnreadableImageError, ImageStoreError) as error:
+        detail = {"reason": str(error), "images": len(images), "lost": len(blobs) - len(images)}
         with state.sessions.begin() as session:
-            events.record(session, "training.failed", "trainer", product, {"reason": str(error)})
+            events.record(session, "training.failed", "trainer", product, detail)
         logger.error("training of %s failed: %s", product, error)  # noqa: TRY400  # the message says it all
         return
     version = keep(
@@ -49,10 +56,11 @@ def keep(
     `promote` makes it the champion at once; a product without a champion takes it in any case.
     """
     saved = bundle.save(trained, state.bundles, product=product)
+    state.store.put(saved.weights.read_bytes())  # before the transaction: it may take a while
     with state.sessions.begin() as session:
         models.ensure_product(session, product)
         images = trained.facts.images
-        bundles.publish(session, state.store, saved, product=product, training_images=images, note=note)
+        bundles.publish(session, saved, product=product, training_images=images, note=note)
         if promote or models.champion(session, product) is None:
             models.set_champion(session, product, saved.version, actor=actor, why=note)
     return saved.version

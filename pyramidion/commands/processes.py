@@ -23,14 +23,14 @@ def worker(
         raise UserError(f"no queue {queue!r}: use one of {', '.join(_MODULES)}")
     if device is not None:
         os.environ["PYRAMIDION_DEVICE"] = device
+    from pyramidion.context import open_context
     from workers.celery import app
-    from workers.settings import WorkerSettings
 
-    WorkerSettings().broker()  # says what is missing before Celery starts to retry
+    open_context()  # a database or an image store that cannot be used is told now, not by every batch
     if queue != "housekeeping":
-        from workers.runtime import choose_device
+        from workers.runtime import runtime
 
-        choose_device(WorkerSettings().device)
+        runtime()
     app.conf.include = [_MODULES[queue]]
     app.worker_main(
         [
@@ -43,6 +43,8 @@ def worker(
             f"--loglevel={log_level}",
             "--without-mingle",
             "--without-gossip",
+            # Trainings are long: one that waits shall be another trainer's.
+            *(["--prefetch-multiplier=1"] if queue == "train" else []),
         ]
     )
 

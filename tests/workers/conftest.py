@@ -53,9 +53,10 @@ def store(database: DatabaseSettings) -> ImageStore:
 @pytest.fixture
 def champion(sessions: sessionmaker[Session], store: ImageStore, trained: BundlePaths) -> str:
     """The product `plate`, judged by the trained model."""
+    store.put(trained.weights.read_bytes())
     with sessions.begin() as session:
         models.ensure_product(session, "plate")
-        bundles.publish(session, store, trained, product="plate", training_images=48, note="test")
+        bundles.publish(session, trained, product="plate", training_images=48, note="test")
         models.set_champion(session, "plate", trained.version, actor="test", why="test")
     return trained.version
 

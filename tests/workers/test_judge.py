@@ -9,15 +9,17 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import torch
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import history, inspections, models
+from db import history, inspections, models, results
 from db.imagestore import ImageStore, ImageStoreUnavailableError, key_of
 from db.settings import DatabaseSettings
 from model.maps import decode_map
 from model.scoring import Scorer
-from workers.judge import judge
-from workers.runtime import Runtime
+from workers.judge import Delivery, judge
+from workers.runtime import DeviceLostError, Runtime
 from workers.settings import WorkerSettings
 
 QUEUED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -41,7 +43,7 @@ def test_good_and_bad_parts_get_verdicts_with_maps_and_boxes(
     runtime: Runtime, champion: str, accept: Any, make_picture: Any
 ) -> None:
     good, bad = accept([make_picture(900), make_picture(901, defect=True)])
-    assert judge(runtime, [good, bad], queued_at=QUEUED, redelivered=False) == 2
+    assert judge(runtime, Delivery([good, bad], QUEUED, redelivered=False)) == 2
     assert verdicts(runtime.sessions, [good, bad]) == ["ok", "ng"]
     with runtime.sessions() as session:
         detail = history.inspection(session, bad)
@@ -64,10 +66,10 @@ def test_a_verdict_is_given_once_however_often_its_message_arrives(
     runtime: Runtime, champion: str, accept: Any, make_picture: Any
 ) -> None:
     ids = accept([make_picture(1)])
-    assert judge(runtime, ids, queued_at=QUEUED, redelivered=False) == 1
+    assert judge(runtime, Delivery(ids, QUEUED, redelivered=False)) == 1
     with runtime.sessions() as session:
         before = history.inspection(session, ids[0]).result
-    assert judge(runtime, ids, queued_at=QUEUED, redelivered=True) == 0
+    assert judge(runtime, Delivery(ids, QUEUED, redelivered=True)) == 0
     with runtime.sessions() as session:
         after = history.inspection(session, ids[0]).result
     assert before is not None
@@ -79,7 +81,7 @@ def test_an_image_that_cannot_be_decoded_is_judged_error_and_its_neighbours_are_
     runtime: Runtime, champion: str, accept: Any, make_picture: Any
 ) -> None:
     ids = accept([make_picture(1), b"\x89PNG\r\n\x1a\n not an image", make_picture(2)])
-    judge(runtime, ids, queued_at=QUEUED, redelivered=False)
+    judge(runtime, Delivery(ids, QUEUED, redelivered=False))
     assert verdicts(runtime.sessions, ids) == ["ok", "error", "ok"]
     with runtime.sessions() as session:
         detail = history.inspection(session, ids[1])
@@ -98,9 +100,9 @@ def test_a_missing_image_is_tried_again_and_then_judged_error(
     file = Path(runtime.bundles.parent / "images" / key_of(lost.image_sha256))
     file.unlink()
     for attempt in (1, 2):
-        judge(runtime, ids, queued_at=QUEUED, redelivered=False)
+        judge(runtime, Delivery(ids, QUEUED, redelivered=False))
         assert verdicts(runtime.sessions, ids) == [None, "ok"], attempt
-    judge(runtime, ids, queued_at=QUEUED, redelivered=False)
+    judge(runtime, Delivery(ids, QUEUED, redelivered=False))
     assert verdicts(runtime.sessions, ids) == ["error", "ok"]
     with runtime.sessions() as session:
         result = history.inspection(session, ids[0]).result
@@ -121,10 +123,10 @@ def test_an_image_that_fails_the_model_is_found_out_alone(
         return score(self, arrays)
 
     monkeypatch.setattr(Scorer, "score", fail_on_black)
-    judge(runtime, ids, queued_at=QUEUED, redelivered=False)
+    judge(runtime, Delivery(ids, QUEUED, redelivered=False))
     assert verdicts(runtime.sessions, ids) == ["ok", None, "ok"]
     for _ in range(2):
-        judge(runtime, ids, queued_at=QUEUED, redelivered=False)
+        judge(runtime, Delivery(ids, QUEUED, redelivered=False))
     assert verdicts(runtime.sessions, ids) == ["ok", "error", "ok"]
     with runtime.sessions() as session:
         result = history.inspection(session, ids[1]).result
@@ -150,7 +152,7 @@ def test_an_image_that_kills_its_worker_is_given_up_and_its_neighbours_are_judge
     lives = 0
     for delivery in range(6):
         try:
-            judge(runtime, ids, queued_at=QUEUED, redelivered=delivery > 0)
+            judge(runtime, Delivery(ids, QUEUED, redelivered=delivery > 0))
         except Killed:
             lives += 1
     assert lives <= runtime.settings.max_attempts + 1
@@ -162,14 +164,41 @@ def test_images_of_a_product_without_a_model_wait_for_one(
 ) -> None:
     waiting = accept([make_picture(1)], product="new part")
     ready = accept([make_picture(2)])
-    assert judge(runtime, waiting + ready, queued_at=QUEUED, redelivered=False) == 1
+    assert judge(runtime, Delivery(waiting + ready, QUEUED, redelivered=False)) == 1
     assert verdicts(runtime.sessions, waiting + ready) == [None, "ok"]
     with runtime.sessions() as session:
         overdue = inspections.overdue(session, datetime.now(UTC) + timedelta(hours=1), 10)
     assert overdue == []
 
 
-def test_a_bundle_that_was_altered_judges_nothing(
+def damage(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_bundle_that_was_altered_judges_nothing_and_harms_nobody(
+    runtime: Runtime, champion: str, accept: Any, make_picture: Any
+) -> None:
+    """However often they come back meanwhile, the images wait; with the weights restored they are judged."""
+    ids = accept([make_picture(1)])
+    with runtime.sessions() as session:
+        version = models.champion(session, "plate")
+    assert version is not None
+    blob = runtime.bundles.parent / "images" / key_of(version.weights_sha256)
+    whole = blob.read_bytes()
+    damage(blob)
+    for _ in range(2 * runtime.settings.max_attempts):
+        assert judge(runtime, Delivery(ids, QUEUED, redelivered=True)) == 0
+    assert verdicts(runtime.sessions, ids) == [None]
+    blob.write_bytes(whole)
+    assert judge(runtime, Delivery(ids, QUEUED, redelivered=True)) == 1
+    assert verdicts(runtime.sessions, ids) == ["ok"]
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_damaged_copy_of_a_bundle_is_fetched_again(
     runtime: Runtime, champion: str, accept: Any, make_picture: Any
 ) -> None:
     ids = accept([make_picture(1)])
@@ -177,25 +206,61 @@ def test_a_bundle_that_was_altered_judges_nothing(
         version = models.champion(session, "plate")
     assert version is not None
     runtime.scorer(version)
-    weights = runtime.bundles / champion / "weights.safetensors"
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
+    damage(runtime.bundles / champion / "weights.safetensors")
     runtime._scorers.clear()
-    assert judge(runtime, ids, queued_at=QUEUED, redelivered=False) == 0
-    assert verdicts(runtime.sessions, ids) == [None]
+    assert judge(runtime, Delivery(ids, QUEUED)) == 1
 
 
-def test_a_store_that_is_away_settles_nothing(
-    runtime: Runtime, champion: str, accept: Any, make_picture: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("same_delivery", [True, False])
+def test_an_outage_of_the_store_is_no_attempt_at_an_image(
+    runtime: Runtime,
+    champion: str,
+    accept: Any,
+    make_picture: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    same_delivery: bool,
 ) -> None:
-    ids = accept([make_picture(1)])
+    """However long it lasts and however often the images come back, they are not judged `error` for it."""
+    ids = accept([make_picture(1), make_picture(2)])
     away = ImageStoreUnavailableError("s3://images", "connection refused")
     monkeypatch.setattr(ImageStore, "get", lambda _self, _sha256: (_ for _ in ()).throw(away))
-    with pytest.raises(ImageStoreUnavailableError):
-        judge(runtime, ids, queued_at=QUEUED, redelivered=False)
+    delivery = Delivery(ids, QUEUED, redelivered=True)
+    for _ in range(10):
+        with pytest.raises(ImageStoreUnavailableError):
+            judge(runtime, delivery if same_delivery else Delivery(ids, QUEUED, redelivered=True))
     monkeypatch.undo()
-    assert judge(runtime, ids, queued_at=QUEUED, redelivered=False) == 1
+    assert judge(runtime, delivery) == 2
+    assert verdicts(runtime.sessions, ids) == ["ok", "ok"]
+
+
+def test_an_outage_of_the_database_counts_one_attempt_a_delivery(
+    runtime: Runtime, champion: str, accept: Any, make_picture: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = accept([make_picture(1), make_picture(2)])
+    away = OperationalError("INSERT", {}, Exception("server closed the connection unexpectedly"))
+    monkeypatch.setattr(results, "record", lambda *_: (_ for _ in ()).throw(away))
+    delivery = Delivery(ids, QUEUED, redelivered=True)
+    for _ in range(10):
+        with pytest.raises(OperationalError):
+            judge(runtime, delivery)
+    monkeypatch.undo()
+    assert judge(runtime, delivery) == 2
+    assert verdicts(runtime.sessions, ids) == ["ok", "ok"]
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_lost_device_settles_nothing(
+    runtime: Runtime, champion: str, accept: Any, make_picture: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(_self: Scorer, _arrays: Any) -> Any:
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    ids = accept([make_picture(1), make_picture(2)])
+    monkeypatch.setattr(Scorer, "score", lose)
+    with pytest.raises(DeviceLostError):
+        judge(runtime, Delivery(ids, QUEUED))
+    assert verdicts(runtime.sessions, ids) == [None, None]
 
 
 def test_a_stored_verdict_can_be_replayed(
@@ -203,7 +268,7 @@ def test_a_stored_verdict_can_be_replayed(
 ) -> None:
     """Promise 5: the stored image with the stored bundle gives the stored score."""
     (id_,) = accept([make_picture(77, defect=True)])
-    judge(runtime, [id_], queued_at=QUEUED, redelivered=False)
+    judge(runtime, Delivery([id_], QUEUED, redelivered=False))
     with runtime.sessions() as session:
         detail = history.inspection(session, id_)
         version = session.get(models.ModelVersion, detail.result.model_version) if detail.result else None

@@ -14,7 +14,7 @@ from db.imagestore import ImageStore
 from db.settings import DatabaseSettings
 from db.tables import Event
 from workers import train
-from workers.judge import judge
+from workers.judge import Delivery, judge
 from workers.runtime import Runtime
 from workers.settings import WorkerSettings
 
@@ -24,6 +24,7 @@ def runtime(
     database: DatabaseSettings,
     sessions: sessionmaker[Session],
     store: ImageStore,
+    use_broker: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Runtime]:
     with ThreadPoolExecutor(2) as threads:
@@ -37,7 +38,7 @@ def test_a_candidate_is_trained_on_ok_parts_and_does_not_judge(
     runtime: Runtime, champion: str, accept: Any, make_picture: Any
 ) -> None:
     ids = accept([make_picture(seed) for seed in range(200, 212)] + [make_picture(300, defect=True)])
-    judge(runtime, ids, queued_at=datetime.now(UTC), redelivered=False)
+    judge(runtime, Delivery(ids, datetime.now(UTC)))
     train.train("plate")
     with runtime.sessions() as session:
         versions = models.versions(session, "plate")

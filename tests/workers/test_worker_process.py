@@ -179,3 +179,61 @@ def test_a_message_of_an_unknown_version_stops_nobody(
     )
     wait(lambda: judged(sessions) == 1, "the verdict", READY_S + JUDGED_S)
     assert "version" in (tmp_path / "worker.log").read_text(encoding="utf-8")
+
+
+def test_a_broker_that_accepts_and_says_nothing_holds_no_station_for_ever(use_broker: Any) -> None:
+    queue.enqueue([UUID(int=1)])
+    use_broker.process.send_signal(signal.SIGSTOP)
+    started = time.monotonic()
+    try:
+        with pytest.raises(queue.BrokerUnavailableError):
+            queue.enqueue([UUID(int=2)])
+    finally:
+        use_broker.process.send_signal(signal.SIGCONT)
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        (("beat",), "PYRAMIDION_HOME", "nothing-here"),
+        (("beat",), "PYRAMIDION_BROKER_URL", "amqp://guest@127.0.0.1"),
+        (("worker",), "PYRAMIDION_IMAGE_STORE_URL", "ftp://127.0.0.1/images"),
+        (("worker",), "PYRAMIDION_MAP_BITS", "9"),
+        (("worker",), "PYRAMIDION_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none"),
+    ],
+)
+def test_a_process_that_cannot_work_says_so_and_ends(
+    broker: Any,
+    home: Path,
+    processes: Start,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    name: str,
+    value: str,
+) -> None:
+    """Never on Celery's own defaults, and never "ready" while every batch would fail."""
+    if name != "PYRAMIDION_HOME":
+        monkeypatch.setenv("PYRAMIDION_BROKER_URL", broker.url)
+    monkeypatch.setenv(name, str(tmp_path / value) if name == "PYRAMIDION_HOME" else value)
+    log = tmp_path / "process.log"
+    assert processes(*words, log=log).wait(60) == 1
+    said = log.read_text(encoding="utf-8")
+    assert "error:" in said
+    assert "Traceback" not in said
+    assert not list(tmp_path.glob("celerybeat-schedule*"))
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_training_is_not_handed_out_twice_while_it_runs(
+    use_broker: Any, champion: str, processes: Start, wait: Wait, tmp_path: Path
+) -> None:
+    log = tmp_path / "trainer.log"
+    processes("worker", "--queue", "train", log=log)
+    wait(lambda: ready(log), "the trainer", READY_S)
+    queue.request_training("plate")
+    wait(lambda: "training of plate failed" in log.read_text(encoding="utf-8"), "the training", 60)
+    with Redis.from_url(use_broker.url) as client:
+        assert client.hlen("unacked") == 0
+        assert client.llen("train") == 0
