@@ -1,9 +1,11 @@
 """Real worker processes on a real broker: what happens when something dies."""
 
+import json
 import os
 import signal
 import subprocess
 import time
+from base64 import b64decode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,6 +38,14 @@ def judged(sessions: sessionmaker[Session]) -> int:
         return session.scalar(select(func.count()).select_from(Result)) or 0
 
 
+def verdicts(sessions: sessionmaker[Session]) -> dict[UUID, tuple[Any, ...]]:
+    with sessions() as session:
+        return {
+            one.inspection_id: (one.judged_at, one.score, one.worker)
+            for one in session.scalars(select(Result))
+        }
+
+
 def test_a_killed_worker_loses_nothing_and_judges_nothing_twice(
     use_broker: Any,
     champion: str,
@@ -56,8 +66,10 @@ def test_a_killed_worker_loses_nothing_and_judges_nothing_twice(
     wait(lambda: judged(sessions) >= 8, "the first verdicts", JUDGED_S)
     first.send_signal(signal.SIGKILL)
     first.wait(10)
-    done = judged(sessions)
-    assert done < len(ids), "the worker was killed too late for this test to show anything"
+    before = verdicts(sessions)
+    assert len(before) < len(ids), "the worker was killed too late for this test to show anything"
+    with Redis.from_url(use_broker.url) as client:
+        assert client.hlen("unacked"), "it was killed with messages in its hands"
 
     processes("worker", "--queue", "score", log=tmp_path / "second.log", env=fast)
     processes("worker", "--queue", "housekeeping", log=tmp_path / "housekeeping.log", env=fast)
@@ -68,6 +80,8 @@ def test_a_killed_worker_loses_nothing_and_judges_nothing_twice(
         maps = session.scalar(select(func.count()).select_from(AnomalyMap))
     assert (counts.accepted, counts.pending, counts.error) == (160, 0, 0)
     assert maps == 160
+    after = verdicts(sessions)
+    assert {id_: after[id_] for id_ in before} == before, "a verdict that stands is not given again"
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -90,8 +104,12 @@ def test_a_worker_told_to_stop_hands_back_what_it_did_not_judge(
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(30) == 0
     with Redis.from_url(use_broker.url) as client:
-        left = int(client.llen("score")) + int(client.hlen("unacked"))
-    assert judged(sessions) + 2 * left >= len(ids)
+        left = [json.loads(one) for one in client.lrange("score", 0, -1)]
+        assert client.hlen("unacked") == 0
+    waiting = {one for envelope in left for one in json.loads(b64decode(envelope["body"]))[0][0]["ids"]}
+    done = {str(one) for one in verdicts(sessions)}
+    assert done | waiting == {str(one) for one in ids}, "each is judged or back in the queue"
+    assert not done & waiting, "what is judged was acknowledged"
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
