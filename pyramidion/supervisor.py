@@ -13,6 +13,8 @@ from typing import IO
 
 import psutil
 
+from db.home import private_folder
+from db.settings import SettingsError
 from pyramidion.errors import UserError
 
 # A process that ran this long before it died is started again at once.
@@ -44,17 +46,20 @@ class Supervisor:
     """The services of one PYRAMIDION_HOME; only one may run at a time."""
 
     def __init__(self, home: Path) -> None:
-        self._folder = home / "run"
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.logs = home / "logs"
-        self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder = private_folder(home / "run")
+        self.logs = private_folder(home / "logs")
         self.services: list[Service] = []
         self._lock = self._take_lock()
         self._end_leftovers()
 
     def _take_lock(self) -> IO[str]:
         file = self._folder / "up.lock"
-        handle = file.open("a+", encoding="utf-8")
+        try:
+            handle = file.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise SettingsError(
+                f"cannot write {file}: {error.strerror}; set PYRAMIDION_HOME to a folder that you may write"
+            ) from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
