@@ -17,6 +17,7 @@ from capture.intake import Refusal
 from capture.sources import Candidate, Item, Skipped
 from capture.watch import Watch
 from db.ids import EPOCH, uuid7
+from db.text import UnkeepableNameError, require_name
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp"})
 TEMPORARY_SUFFIXES = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".filepart", ".swp", "~")
@@ -87,6 +88,10 @@ class FolderSource:
             return self._refusal(found, _why(error))
         if not stat.S_ISREG(facts.st_mode):
             return self._refusal(found, "it is no ordinary file")
+        try:
+            require_name("serial", found.stem if self.serial_from_name else None)
+        except UnkeepableNameError as error:
+            return self._refusal(found, str(error))
         try:
             captured_at = max(EPOCH + timedelta(microseconds=facts.st_mtime_ns // 1000), EPOCH)
             id_ = uuid7(captured_at, self._entropy(found, facts))

@@ -10,6 +10,10 @@ LONGEST_NAME = 255  # characters, of names, serials and lots
 UNKEEPABLE = re.compile("[\0\ud800-\udfff]")
 
 
+class UnkeepableNameError(ValueError):
+    """A name that can't be kept as it is; the message names it and the reason."""
+
+
 def readable(text: str) -> str:
     """Give the text with what can't be kept replaced, for reasons and messages."""
     return UNKEEPABLE.sub("\N{REPLACEMENT CHARACTER}", text)
@@ -27,10 +31,12 @@ def readable_json(value: Any) -> Any:
 
 
 def require_name(what: str, text: str | None) -> None:
-    """Raise ValueError unless the text can be kept as it is; names are never altered to fit."""
+    """Raise UnkeepableNameError unless the text can be kept as it is; names are never altered to fit."""
     if text is None:
         return
     if not text or len(text) > LONGEST_NAME:
-        raise ValueError(f"{what} {text[:40]!r} has {len(text)} characters; 1 to {LONGEST_NAME} can be kept")
+        raise UnkeepableNameError(
+            f"{what} {text[:40]!r} has {len(text)} characters; 1 to {LONGEST_NAME} can be kept"
+        )
     if UNKEEPABLE.search(text):
-        raise ValueError(f"{what} {text!r} holds characters that no database can keep; rename it")
+        raise UnkeepableNameError(f"{what} {text!r} holds characters that no database can keep; rename it")

@@ -1,11 +1,14 @@
 """The command line. Heavy libraries are imported inside the commands that need them: `--help` is instant."""
 
+import errno
+import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from pyramidion.commands import models
 from pyramidion.commands.capture import capture
@@ -17,10 +20,28 @@ from pyramidion.commands.settings import settings
 from pyramidion.commands.show import show
 from pyramidion.commands.train import train
 from pyramidion.commands.up import up
-from pyramidion.errors import FAILED, INTERRUPTED, known_errors, sentence
+from pyramidion.errors import FAILED, INTERRUPTED, StoppedError, known_errors, sentence
 from pyramidion.output import err
 
+# What the machine refuses, wherever it was asked: a full disk, a folder of somebody else.
+_REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; `pyramidion results --csv | head` may close the pipe, which is no failure."""
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes at its end
+            sys.exit(0)
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Visual inspection: cameras queue parts, workers score them with a pyramid autoencoder, "
     "every verdict is kept with its anomaly map.",
     no_args_is_help=True,
@@ -53,17 +74,23 @@ def _options(
 
 
 def main() -> None:
-    """Run a command; a user's mistake or a missing service ends with a sentence and exit code 1."""
+    """Run a command; a user's mistake or a missing service ends with a sentence and exit code 1.
+
+    Ctrl-C that no command heeds is Typer's: it exits with 130.
+    """
     try:
         app()
     except known_errors() as error:
         err.print("[red]error:[/red] ", end="")
         err.print(sentence(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(FAILED)
-    except KeyboardInterrupt:
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        err.print(
+            f"error: {error}; cure that, or set PYRAMIDION_HOME elsewhere", markup=False, soft_wrap=True
+        )
+        sys.exit(FAILED)
+    except StoppedError:
         err.print("interrupted")
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # `pyramidion results --csv | head` closed the pipe: that is no failure of ours.
-        sys.stderr.close()
-        sys.exit(0)

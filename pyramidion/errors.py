@@ -4,6 +4,7 @@ import sys
 from typing import Final
 
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from capture.folder import NoFolderError
 from capture.spool import SpoolError
@@ -13,6 +14,7 @@ from db.inspections import UnknownProductError
 from db.migrate import OutdatedDatabaseError
 from db.models import UnknownModelError
 from db.settings import SettingsError
+from db.text import UnkeepableNameError
 from workers.queue import BrokerUnavailableError
 from workers.settings import NoBrokerError
 
@@ -22,6 +24,10 @@ INTERRUPTED: Final = 130  # as a shell says it of Ctrl-C
 
 class UserError(Exception):
     """Something that a person can cure; the message says how."""
+
+
+class StoppedError(Exception):
+    """Someone asked to stop (Ctrl-C, SIGTERM) before there was anything to report."""
 
 
 _ALWAYS: tuple[type[Exception], ...] = (
@@ -37,12 +43,13 @@ _ALWAYS: tuple[type[Exception], ...] = (
     NoBrokerError,
     BrokerUnavailableError,
     DBAPIError,
+    PoolTimeoutError,
+    UnkeepableNameError,
 )
 # Where these live imports torch or a web framework: they can only have been raised where it is loaded.
 _WHERE_LOADED = (
     ("model.dataset", "TooFewImagesError"),
     ("model.images", "UnreadableImageError"),
-    ("model.config", "TrainingStoppedError"),
     ("model.bundle", "BundleError"),
     ("workers.runtime", "DeviceError"),
 )
@@ -59,4 +66,6 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, DBAPIError):
         first = str(error.orig).strip().split("\n", 1)[0]
         return f"the database said: {first}. Check PYRAMIDION_DATABASE_URL with `pyramidion doctor`"
+    if isinstance(error, PoolTimeoutError):
+        return f"the database gave no connection in time: {error}. Set PYRAMIDION_DATABASE_POOL_SIZE higher"
     return str(error)

@@ -9,7 +9,13 @@ from uuid import UUID
 
 from rich.console import Console
 
-out = Console()
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # rich would exit with 1; pyramidion.cli knows better
+
+
+out = _Console()
 err = Console(stderr=True)
 
 

@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -20,16 +20,18 @@ from pyramidion.errors import UserError
 # A process that ran this long before it died is started again at once.
 _SETTLED_S = 30.0
 _LONGEST_PAUSE_S = 30.0
+_LOG_BYTES = 10_000_000  # a log larger than this becomes NAME.1.log at the next start
 
 
 @dataclass
 class Service:
-    """One supervised process."""
+    """One supervised process; one that `outlives` the others is stopped after them."""
 
     name: str
     command: Sequence[str]
     log: Path
-    env: Mapping[str, str] = field(default_factory=dict)
+    outlives: bool = False
+    log_start: int = 0
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     restarts: int = 0
@@ -40,6 +42,12 @@ class Service:
         if self.process is None:
             return "waiting"
         return "running" if self.process.poll() is None else f"ended with {self.process.returncode}"
+
+    def said(self) -> str:
+        """Give what it wrote to its log since it was last launched."""
+        with self.log.open("rb") as log:
+            log.seek(self.log_start)
+            return log.read().decode("utf-8", "replace")
 
 
 class Supervisor:
@@ -93,20 +101,22 @@ class Supervisor:
         for process in alive:
             process.kill()
 
-    def start(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> Service:
-        service = Service(name, command, self.logs / f"{name}.log", env or {})
+    def start(self, name: str, command: Sequence[str], *, outlives: bool = False) -> Service:
+        service = Service(name, command, self.logs / f"{name}.log", outlives)
         self.services.append(service)
         self._launch(service)
         return service
 
     def _launch(self, service: Service) -> None:
+        if service.log.exists() and service.log.stat().st_size > _LOG_BYTES:
+            service.log.replace(service.log.with_suffix(".1.log"))
         with service.log.open("ab") as log:
+            service.log_start = log.tell()
             service.process = subprocess.Popen(
                 service.command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **service.env},
                 # Ctrl-C in the terminal reaches this process alone, which stops the others in order.
                 start_new_session=True,
             )
@@ -141,16 +151,43 @@ class Supervisor:
                 self._launch(service)
         return died
 
-    def stop(self, grace_s: float = 30.0) -> None:
-        """Stop all, last started first (the broker outlives its clients); kill what ignores the request."""
-        for service in reversed(self.services):
-            if service.process is None or service.process.poll() is not None:
-                continue
+    def stop(self, grace_s: float = 30.0) -> list[Service]:
+        """Ask all to stop at once, then what outlives them (the broker); gives those that had to be killed.
+
+        A KeyboardInterrupt meanwhile kills what is left, and goes on its way.
+        """
+        services, self.services = self.services, []  # whoever still tends has nothing to start again
+        try:
+            killed = _end([one for one in services if not one.outlives], grace_s)
+            killed += _end([one for one in services if one.outlives], grace_s)
+        except KeyboardInterrupt:
+            _kill(services)
+            raise
+        finally:
+            self._note_children()
+            self._lock.close()
+        return killed
+
+
+def _end(services: Sequence[Service], grace_s: float) -> list[Service]:
+    for service in services:
+        if service.process is not None and service.process.poll() is None:
             service.process.send_signal(signal.SIGTERM)
-            try:
-                service.process.wait(timeout=grace_s)
-            except subprocess.TimeoutExpired:
-                service.process.kill()
-                service.process.wait(timeout=10)
-        self._note_children()
-        self._lock.close()
+    deadline = time.monotonic() + grace_s
+    late = []
+    for service in services:
+        if service.process is None:
+            continue
+        try:
+            service.process.wait(timeout=max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            late.append(service)
+    _kill(late)
+    return late
+
+
+def _kill(services: Iterable[Service]) -> None:
+    for service in services:
+        if service.process is not None and service.process.poll() is None:
+            service.process.kill()
+            service.process.wait(timeout=10)

@@ -14,8 +14,7 @@ from model import training
 from model.config import TrainConfig
 from pyramidion.errors import UserError
 from pyramidion.output import err
-from workers.runtime import choose_device, runtime
-from workers.settings import WorkerSettings
+from workers.runtime import runtime
 from workers.train import keep
 
 
@@ -48,7 +47,6 @@ def train_images(
     good: Sequence[bytes],
     config: TrainConfig | None = None,
     *,
-    device: str | None,
     note: str,
     promote: bool = True,
     stop: Callable[[], bool] | None = None,
@@ -59,7 +57,6 @@ def train_images(
     """
     config = config or TrainConfig()
     state = runtime()
-    place = choose_device(device or WorkerSettings().device)
     started = time.perf_counter()
     with Progress(
         TextColumn("{task.description:20}"),
@@ -77,7 +74,7 @@ def train_images(
             if progress.stage == "calibrate":
                 bar.update(task, description=f"calibrating {product}", total=progress.epoch)
 
-        trained = training.train(good, config, device=place, progress=show, stop=stop)
+        trained = training.train(good, config, device=state.device, progress=show, stop=stop)
     version = keep(state, trained, product, actor="command line", note=note, promote=promote)
     return {
         "product": product,

@@ -10,9 +10,11 @@ from capture.images import Limits
 from capture.run import Progress
 from capture.settings import CaptureSettings
 from db import inspections
+from db.outage import UNAVAILABLE
+from db.text import require_name
 from pyramidion.commands.up import stop_on_signals
 from pyramidion.context import open_context
-from pyramidion.errors import FAILED, INTERRUPTED, UserError
+from pyramidion.errors import FAILED, INTERRUPTED, UserError, sentence
 from pyramidion.intake import await_verdicts, take_in, warn
 from pyramidion.output import err, out, print_json
 
@@ -37,6 +39,8 @@ def capture(
     """Inspect the images of a folder; running it again inspects nothing twice."""
     if watch and wait:
         raise UserError("--watch never ends, so there is nothing to --wait for: leave one of them out")
+    for what, name in (("product", product), ("station", station), ("line", line), ("lot", lot)):
+        require_name(what, name)
     settings = CaptureSettings()
     source = FolderSource(folder, product, station, Limits.of(settings), line, lot, serial_from_name)
     context = open_context()
@@ -54,7 +58,11 @@ def capture(
         with context.reading() as session:
             return inspections.counts(session, product=product, station=station, lot=lot).pending
 
-    pending = await_verdicts(count_pending, stop, stalled_s=60) if wait else count_pending()
+    pending: int | None = None
+    try:
+        pending = await_verdicts(count_pending, stop, stalled_s=60) if wait else count_pending()
+    except UNAVAILABLE as error:  # what was taken in is worth its report all the same
+        warn(f"how many wait for a verdict is not known: {sentence(error)}")
     if as_json:
         print_json(_report(progress, pending))
     else:
@@ -62,11 +70,11 @@ def capture(
     if stop.is_set() and not watch:
         raise typer.Exit(INTERRUPTED)
     nothing = progress.accepted + progress.known + progress.recovered == 0
-    if (nothing and not watch) or (wait and pending):
+    if (nothing and not watch) or (wait and pending != 0):
         raise typer.Exit(FAILED)
 
 
-def _report(progress: Progress, pending: int) -> dict[str, object]:
+def _report(progress: Progress, pending: int | None) -> dict[str, object]:
     return {
         "accepted": progress.accepted,
         "known": progress.known,
@@ -80,7 +88,7 @@ def _report(progress: Progress, pending: int) -> dict[str, object]:
     }
 
 
-def _print(progress: Progress, product: str, pending: int) -> None:
+def _print(progress: Progress, product: str, pending: int | None) -> None:
     said = [f"{progress.accepted} images accepted"]
     said += [f"{progress.recovered} from an earlier run"] if progress.recovered else []
     said += [f"{progress.known} known already"] if progress.known else []
@@ -100,5 +108,5 @@ def _print(progress: Progress, product: str, pending: int) -> None:
         warn(f"{progress.waiting} images wait in the spool; run the same command again to take them in")
     if pending:
         out.print(f"{pending} wait for a verdict: pyramidion results --product {product}")
-    elif progress.accepted + progress.known:
+    elif pending == 0 and progress.accepted + progress.known:
         out.print(f"all are judged: `pyramidion results --product {product}`")

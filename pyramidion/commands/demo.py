@@ -40,6 +40,7 @@ def demo(
     ] = False,
 ) -> None:
     """Train on a simulated line, stream parts through the real queue and worker, report what was caught."""
+    from model.config import TrainingStoppedError
     from pyramidion.simulation import PRODUCT, good_parts, stream
     from pyramidion.training import train_images
 
@@ -48,13 +49,13 @@ def demo(
     supervisor = Supervisor(DatabaseSettings().home)
     tending = Thread(target=tend_until, args=(done, supervisor), daemon=True)
     try:
-        context = services.start(supervisor, _say, web=not leave, trainer=False)
+        context = services.start(supervisor, _say, stop, web=not leave, trainer=False)
         tending.start()  # what dies during the demo is started again, as in `up`
         _say(f"line     simulating {GOOD_PARTS} good parts to learn from")
         note = f"{GOOD_PARTS} simulated parts, seed {seed}"
-        model = train_images(PRODUCT, good_parts(GOOD_PARTS, seed), device=None, note=note, stop=stop.is_set)
+        model = train_images(PRODUCT, good_parts(GOOD_PARTS, seed), note=note, stop=stop.is_set)
         _say(f"model    {model['version'][:12]}, threshold {model['threshold']:.3f}, {model['seconds']} s")
-        services.await_worker(supervisor)
+        services.await_worker(supervisor, stop)
         lot = f"demo-{datetime.now(UTC):%Y%m%dT%H%M%S}"
         report = stream(
             context, parts=parts, rate=rate, seed=seed + 1, lot=lot, stop=stop, stalled_s=STALLED_S
@@ -70,11 +71,15 @@ def demo(
         if not leave:
             _say("everything keeps running; Ctrl-C stops it")
             stop.wait()
+    except TrainingStoppedError:
+        raise typer.Exit(INTERRUPTED) from None
     finally:
         done.set()
-        if tending.is_alive():
-            tending.join()
-        supervisor.stop()
+        try:
+            if tending.is_alive():
+                tending.join()
+        finally:
+            supervisor.stop()
 
 
 def _say(line: str) -> None:

@@ -1,10 +1,12 @@
 """`pyramidion train`: from a folder of good parts to the product's champion."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from db.text import require_name
 from pyramidion.errors import UserError
 from pyramidion.output import out, print_json
 
@@ -30,11 +32,24 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Train a model of PRODUCT on good parts only, calibrate its threshold, and make it the champion."""
+    require_name("product", product)
     if from_history == (images is not None):
         raise UserError("name a folder of good parts (--images DIR), or --from-history")
     if images is None:
+        _refuse_beside_history(
+            size=size is not None,
+            seed=seed != 0,
+            false_reject_rate=false_reject_rate is not None,
+            device=device is not None,
+            no_promote=not promote,
+            json=as_json,
+        )
+        from db.inspections import require_product
+        from pyramidion.context import open_context
         from workers.queue import request_training
 
+        with open_context().reading() as session:
+            require_product(session, product)
         request_training(product)
         out.print(
             f"asked for a training of {product}; `pyramidion models --product {product}` shows its result"
@@ -49,9 +64,11 @@ def train(
         config = TrainConfig(seed=seed, **{k: v for k, v in wanted.items() if v is not None})  # type: ignore[arg-type]
     except ValueError as error:
         raise UserError(str(error)) from None
+    if device is not None:
+        os.environ["PYRAMIDION_DEVICE"] = device
     open_context()  # an unusable database is told before the training, not after it
     good, left_out = read_folder(images)
-    report = train_images(product, good, config, device=device, note=f"{len(good)} images", promote=promote)
+    report = train_images(product, good, config, note=f"{len(good)} images", promote=promote)
     report["left_out"] = [{"file": name, "reason": reason} for name, reason in left_out]
     if as_json:
         print_json(report)
@@ -70,3 +87,13 @@ def train(
         out.print(f"it judges from now on: pyramidion capture DIR --product {product} --station STATION")
     else:
         out.print(f"it does not judge yet: pyramidion models promote {product} {report['version'][:12]}")
+
+
+def _refuse_beside_history(**given: bool) -> None:
+    """Raise UserError for an option that a training worker would not hear of."""
+    unheard = [f"--{name.replace('_', '-')}" for name, is_given in given.items() if is_given]
+    if unheard:
+        raise UserError(
+            f"a training worker takes its defaults, so {', '.join(unheard)} cannot go with --from-history: "
+            "leave it out, or train from a folder (--images DIR)"
+        )

@@ -11,8 +11,9 @@ from rich.table import Table
 
 from db.settings import DatabaseSettings
 from pyramidion import services
+from pyramidion.errors import StoppedError
 from pyramidion.output import err, out
-from pyramidion.supervisor import Supervisor
+from pyramidion.supervisor import Service, Supervisor
 
 
 def up(
@@ -23,7 +24,7 @@ def up(
     stop = stop_on_signals()
     supervisor = Supervisor(DatabaseSettings().home)
     try:
-        services.start(supervisor, lambda line: out.print(line, highlight=False), web=web, trainer=trainer)
+        services.start(supervisor, _say, stop, web=web, trainer=trainer)
         table = Table("process", "pid", "log", box=None)
         for service in supervisor.services:
             table.add_row(
@@ -32,10 +33,22 @@ def up(
         out.print(table)
         out.print("running; Ctrl-C stops everything. Next: `pyramidion train PRODUCT --images DIR`")
         tend_until(stop, supervisor)
+    except StoppedError:
+        pass  # asked to stop while it started: it ends as when it runs
     finally:
-        out.print("stopping")
-        supervisor.stop()
+        out.print("stopping; Ctrl-C again kills what takes long")
+        for killed in supervisor.stop():
+            err.print(cut_short(killed), style="yellow", markup=False, highlight=False, soft_wrap=True)
         out.print("stopped; everything accepted is kept")
+
+
+def _say(line: str) -> None:
+    out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def cut_short(service: Service) -> str:
+    lost = ": a training in hand starts again with the next `pyramidion up`" * (service.name == "trainer")
+    return f"{service.name} did not stop in time and was killed{lost}"
 
 
 def tend_until(stop: threading.Event, supervisor: Supervisor) -> None:
@@ -51,11 +64,16 @@ def tend_until(stop: threading.Event, supervisor: Supervisor) -> None:
 
 
 def stop_on_signals() -> threading.Event:
-    """Turn Ctrl-C and SIGTERM into an event, so that whoever waits can leave in order."""
+    """Turn Ctrl-C and SIGTERM into an event, so that whoever waits can leave in order.
+
+    The second one is a KeyboardInterrupt: whoever does not leave in order is made to.
+    """
     stop = threading.Event()
 
     def ask(_signal: int, _frame: FrameType | None) -> None:
         stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     signal.signal(signal.SIGINT, ask)
     signal.signal(signal.SIGTERM, ask)

@@ -117,6 +117,14 @@ def test_doctor_names_what_is_missing_and_its_cure(run: Any, monkeypatch: pytest
     [
         (("train", "p", "--images", "nowhere"), "nowhere is no folder"),
         (("train", "p"), "--images DIR"),
+        (("train", "", "--images", "."), "1 to 255"),
+        (("train", "x" * 300, "--images", "."), "300 characters"),
+        (("train", "p", "--from-history"), "unknown product 'p'"),
+        (("train", "p", "--from-history", "--size", "64", "--no-promote"), "--size, --no-promote cannot go"),
+        (("capture", ".", "--product", "p", "--station", ""), "station ''"),
+        (("capture", ".", "--product", "", "--station", "s"), "product ''"),
+        (("capture", ".", "--product", "p", "--station", "s", "--lot", "x" * 256), "lot 'xxx"),
+        (("capture", ".", "--product", "p", "--station", "s", "--line", ""), "line ''"),
         (("train", "p", "--images", ".", "--size", "100"), "multiples of 32"),
         (("capture", "nowhere", "--product", "p", "--station", "s"), "unknown product 'p'"),
         (("results", "--json", "--csv"), "exclude each other"),
@@ -132,6 +140,40 @@ def test_a_mistake_is_answered_with_a_sentence(run: Any, words: tuple[str, ...],
     answer = run(*words)
     assert answer.code == 1
     assert said in answer.err
+
+
+@pytest.mark.parametrize("words", [("up",), ("demo", "--exit"), ("results",)])
+def test_a_home_that_cannot_be_made_is_named(run: Any, words: tuple[str, ...]) -> None:
+    answer = run(*words, env={"PYRAMIDION_HOME": "/proc/nope"})
+    assert answer.code == 1
+    assert "/proc/nope" in answer.err
+    assert "PYRAMIDION_HOME" in answer.err
+
+
+def test_the_device_of_the_command_line_goes_before_the_setting(run: Any, images: Path) -> None:
+    words = ("train", "p", "--images", str(images / "good"), "--size", "64")
+    assert run(*words, env={"PYRAMIDION_DEVICE": "cuda:7"}).code == 1
+    assert run(*words, "--device", "cpu", env={"PYRAMIDION_DEVICE": "cuda:7"}).code == 0
+
+
+@pytest.mark.parametrize("form", ["--csv", "--json"])
+def test_a_closed_pipe_is_no_failure(home: Path, form: str) -> None:
+    import os
+    import subprocess
+    import sys
+
+    reading, writing = os.pipe()
+    os.close(reading)  # as of `| head -0`
+    done = subprocess.run(
+        [sys.executable, "-m", "pyramidion", "results", form],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_folder_without_enough_good_images_is_refused(run: Any, images: Path, tmp_path: Path) -> None:
@@ -183,6 +225,7 @@ def test_ctrl_c_during_a_capture_loses_nothing(
     wait(lambda: len(run("results", "--json").json()) == 1, "the first image", READY_S)
     watching.send_signal(signal.SIGINT)
     assert watching.wait(30) == 0
+    assert {one.stat().st_mode & 0o077 for one in (home, home / "spool", home / "pyramidion.db")} == {0}
     said = log.read_text(encoding="utf-8")
     assert "1 images accepted" in said
     assert "Traceback" not in said

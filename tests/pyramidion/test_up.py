@@ -51,6 +51,15 @@ def test_everything_starts_and_ctrl_c_stops_it_all(up: Any, home: Path, run: Any
     process = up("up.log")
     started = children(home)
     assert len(started) == 5  # broker, worker, housekeeping, beat, page
+    for private in (
+        home,
+        home / "run",
+        home / "logs",
+        home / "broker",
+        home / "images",
+        home / "pyramidion.db",
+    ):
+        assert private.stat().st_mode & 0o077 == 0, private
     wait(lambda: run("doctor", "--only", "workers").code == 0, "the workers to answer", READY_S)
     for check in ("database", "images", "broker", "device", "disk", "settings"):
         assert run("doctor", "--only", check).code == 0, check
