@@ -1,4 +1,4 @@
-"""Runs a detector over any number of images so that an image's score never depends on its neighbours."""
+"""Runs a detector over any number of images; an image's score depends on its neighbours by rounding only."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,12 @@ from torch import Tensor
 from model.detector import Detector
 from model.images import Pixels
 
-_BATCH = 16  # measured: 32 is no faster on a CPU, and one image alone pays for the whole of it
+# Sub-batches, largest first. Few shapes, so that CUDA's libraries choose their algorithms few times; 32 is
+# no faster on a CPU, and an image that comes alone must not wait for 15 that are not there.
+_SIZES = (16, 4, 1)
+# Libraries pick their algorithm by the shape of a batch, and other algorithms round otherwise: by how much the
+# score of an image may differ, relatively, between one batch and another, in float32.
+SCORE_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -48,16 +53,16 @@ def to_device(detector: Detector, device: torch.device) -> Detector:
 def judge(
     detector: Detector, arrays: Sequence[Pixels], device: torch.device, *, bf16: bool = False
 ) -> Iterator[Scored]:
-    """Score images in sub-batches of one fixed size, the last one padded.
+    """Score images in sub-batches, in their order. Evidence and score are float32 always.
 
-    Libraries pick their algorithm by the shape of a batch, and other algorithms round otherwise: with one
-    shape an image scores the same alone or among 64. Evidence and score are float32 always.
+    An image scores the same alone or among 64, within SCORE_TOLERANCE.
     """
-    for start in range(0, len(arrays), _BATCH):
-        part = list(arrays[start : start + _BATCH])
-        padded = part + [part[-1]] * (_BATCH - len(part))
+    start = 0
+    while start < len(arrays):
+        size = next(size for size in _SIZES if size <= len(arrays) - start)
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            judged = detector(to_batch(padded, device))
+            judged = detector(to_batch(arrays[start : start + size], device))
         scores, maps = judged.score.cpu().numpy(), judged.map.cpu().numpy()
-        for i in range(len(part)):
-            yield Scored(float(scores[i]), maps[i])
+        for score, map_ in zip(scores, maps, strict=True):
+            yield Scored(float(score), map_)
+        start += size

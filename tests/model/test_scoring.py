@@ -7,6 +7,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from model import bundle, regions
+from model.inference import SCORE_TOLERANCE
 from model.scoring import Scored, Scorer, verdict
 from model.training import Trained
 
@@ -51,7 +52,7 @@ def test_an_image_scores_the_same_alone_and_among_64(scorer: Scorer, make_parts:
     together = scores_of(scorer, parts)
     for index in (0, 15, 16, 40, 63):
         (alone,) = scores_of(scorer, [parts[index]])
-        assert alone.score == pytest.approx(together[index].score, rel=1e-6)
+        assert alone.score == pytest.approx(together[index].score, rel=SCORE_TOLERANCE)
         np.testing.assert_allclose(alone.map, together[index].map, rtol=1e-5, atol=1e-5)
         assert verdict(alone.score, scorer.threshold) == verdict(together[index].score, scorer.threshold)
 
