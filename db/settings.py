@@ -67,7 +67,7 @@ class Settings(BaseSettings):
             init_settings,
             env_settings,
             InitSettingsSource(settings_cls, _secret_files(settings_cls)),
-            InitSettingsSource(settings_cls, _toml_file()),
+            InitSettingsSource(settings_cls, read_config_file()),
         )
 
 
@@ -156,7 +156,8 @@ def config_file() -> Path | None:
     return here if here.is_file() else None
 
 
-def _toml_file() -> dict[str, Any]:
+def read_config_file() -> dict[str, Any]:
+    """Read the TOML file in force, nothing where there is none; raises SettingsError."""
     file = config_file()
     if file is None:
         return {}
@@ -175,7 +176,7 @@ def _secret_files(settings: type[BaseSettings]) -> dict[str, str]:
     for name, field in settings.model_fields.items():
         variable = f"{ENV_PREFIX}{name.upper()}_FILE"
         file = os.environ.get(variable)
-        if not file or not _is_secret(field):
+        if not file or not is_secret(field):
             continue
         try:
             found[name] = Path(file).read_text(encoding="utf-8").strip()
@@ -187,7 +188,7 @@ def _secret_files(settings: type[BaseSettings]) -> dict[str, str]:
     return found
 
 
-def _is_secret(field: FieldInfo) -> bool:
+def is_secret(field: FieldInfo) -> bool:
     return "SecretStr" in str(field.annotation)
 
 
@@ -196,7 +197,7 @@ def _explain(settings: type[BaseSettings], error: ValidationError) -> str:
     for problem in error.errors(include_url=False):
         name = str(problem["loc"][0]) if problem["loc"] else ""
         field = settings.model_fields.get(name)
-        value = "" if field is None or _is_secret(field) else f"={problem['input']!r}"
+        value = "" if field is None or is_secret(field) else f"={problem['input']!r}"
         hint = f" ({field.description})" if field is not None and field.description else ""
         lines.append(f"{ENV_PREFIX}{name.upper()}{value}: {problem['msg']}{hint}")
     return "\n".join(lines)

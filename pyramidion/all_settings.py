@@ -1,7 +1,6 @@
 """Every setting there is: for the reference page, for `pyramidion settings`, and to find misspelt names."""
 
 import os
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from capture.settings import CaptureSettings
-from db.settings import DatabaseSettings, Settings, config_file, redacted
+from db.settings import DatabaseSettings, Settings, config_file, is_secret, read_config_file, redacted
 from web.settings import WebSettings
 from workers.settings import WorkerSettings
 
@@ -35,12 +34,20 @@ class Setting:
 
 def settings() -> Iterator[Setting]:
     """Give all settings with what is in force; raises db.settings.SettingsError for a wrong one."""
+    in_force = {group: one() for group, one in CLASSES.items()}
+    for group, name, field in _fields():
+        value = _shown(getattr(in_force[group], name))
+        yield Setting(group, name, _default(field), value, field.description or "")
+
+
+def _fields() -> Iterator[tuple[str, str, FieldInfo]]:
+    """Give group, name and field of each setting; one that two rooms read stands with the first."""
+    seen: set[str] = set()
     for group, one in CLASSES.items():
-        values = one()
         for name, field in one.model_fields.items():
-            yield Setting(
-                group, name, _default(field), _shown(getattr(values, name)), field.description or ""
-            )
+            if name not in seen:
+                seen.add(name)
+                yield group, name, field
 
 
 def _default(field: FieldInfo) -> str:
@@ -55,15 +62,16 @@ def _shown(value: object) -> str:
 
 
 def unknown_names() -> list[str]:
-    """Give PYRAMIDION_* variables and keys of the TOML file that no setting reads: most are misspelt."""
-    known = {name for one in CLASSES.values() for name in one.model_fields}
-    understood = {PREFIX + name.upper() for name in known} | {
-        f"{PREFIX}{name.upper()}_FILE" for name in known
-    }
+    """Give PYRAMIDION_* variables and keys of the TOML file that no setting reads: most are misspelt.
+
+    Raises db.settings.SettingsError for a file that cannot be read.
+    """
+    known = {name for _, name, _ in _fields()}
+    understood = {PREFIX + name.upper() for name in known}
+    understood |= {f"{PREFIX}{name.upper()}_FILE" for _, name, field in _fields() if is_secret(field)}
     variables = {name for name in os.environ if name.startswith(PREFIX)} - understood - {f"{PREFIX}CONFIG"}
-    file = config_file()
-    keys = set(tomllib.loads(file.read_text(encoding="utf-8"))) - known if file is not None else set()
-    return sorted(variables) + sorted(f"{key} (in {file})" for key in keys)
+    keys = set(read_config_file()) - known
+    return sorted(variables) + sorted(f"{key} (in {config_file()})" for key in keys)
 
 
 def markdown() -> str:
@@ -79,10 +87,12 @@ def markdown() -> str:
         "name it. `pyramidion settings` shows what is in force, without secrets; `pyramidion doctor` names",
         "misspelt ones.",
     ]
-    for group, one in CLASSES.items():
-        lines += ["", f"## {group}", "", "| setting | default | what it says |", "|---|---|---|"]
-        for name, field in one.model_fields.items():
-            secret = " (secret)" if "SecretStr" in str(field.annotation) else ""
-            default = f"`{_default(field)}`" if _default(field) else "unset"
-            lines.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description}{secret} |")
+    last = ""
+    for group, name, field in _fields():
+        if group != last:
+            last = group
+            lines += ["", f"## {group}", "", "| setting | default | what it says |", "|---|---|---|"]
+        secret = " (secret)" if is_secret(field) else ""
+        default = f"`{_default(field)}`" if _default(field) else "unset"
+        lines.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description}{secret} |")
     return "\n".join(lines) + "\n"

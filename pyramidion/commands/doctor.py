@@ -1,6 +1,7 @@
 """`pyramidion doctor`: is everything there, and what cures what is not."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from pyramidion.errors import FAILED, UserError, known_errors, sentence
 from pyramidion.output import out, print_json
 
 _LOW_DISK_BYTES = 2 * 1024**3
+_LONGEST_SILENCE_S = 60.0  # of the clock, which ticks every 15 s at least
 
 Check = Callable[[], str]
 
@@ -20,12 +22,12 @@ def doctor(
     only: Annotated[
         str | None,
         typer.Option(
-            help="Check one thing: settings, database, images, broker, device, models, workers or disk."
+            help="Check one thing: settings, database, images, broker, device, models, workers, beat or disk."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Check settings, broker, database, migrations, image store, device, models, workers and disk."""
+    """Check settings, broker, database, migrations, image store, device, models, workers, clock and disk."""
     checks = dict(_checks())
     if only is not None and only not in checks:
         raise UserError(f"no check {only!r}: use one of {', '.join(checks)}")
@@ -60,28 +62,28 @@ def _checks() -> Iterator[tuple[str, Check]]:
     yield "device", _device
     yield "models", _models
     yield "workers", _workers
+    yield "beat", _beat
     yield "disk", _disk
 
 
 def _settings() -> str:
-    from pyramidion.all_settings import unknown_names
+    from pyramidion.all_settings import settings, unknown_names
 
+    count = len(list(settings()))  # reading them refuses what is wrong
     unknown = unknown_names()
     if unknown:
         raise UserError(
             f"nothing reads {', '.join(unknown)}: correct the name (docs/settings.md) or remove it"
         )
-    return "all names are known"
+    return f"{count} settings can be read, and all names are known"
 
 
 def _database() -> str:
     from db import migrate
-    from db.engine import make_engine
-    from db.settings import DatabaseSettings, redacted
+    from db.settings import redacted
+    from pyramidion.context import open_context
 
-    settings = DatabaseSettings()
-    migrate.require_head(make_engine(settings))
-    return f"{redacted(settings.url())} at revision {migrate.head()}"
+    return f"{redacted(open_context().settings.url())} at revision {migrate.head()}"
 
 
 def _images() -> str:
@@ -161,6 +163,23 @@ def _workers() -> str:
                 f"no {queue} worker answers: start `pyramidion up`, or `pyramidion worker --queue {queue}`"
             )
     return ", ".join(names)
+
+
+def _beat() -> str:
+    from db.settings import DatabaseSettings
+    from workers.clock import alive_file
+
+    file = alive_file(DatabaseSettings().home)
+    try:
+        silent_s = max(0.0, time.time() - file.stat().st_mtime)
+    except FileNotFoundError:
+        return "the clock has never run on this machine; one anywhere in the plant is enough"
+    if silent_s > _LONGEST_SILENCE_S:
+        raise UserError(
+            f"the clock last ticked {silent_s:.0f} s ago: start `pyramidion up`, or `pyramidion beat`; "
+            f"where another machine runs it now, remove {file}"
+        )
+    return f"the clock last ticked {silent_s:.0f} s ago"
 
 
 def _disk() -> str:

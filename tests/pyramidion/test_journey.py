@@ -104,12 +104,35 @@ def test_doctor_names_what_is_missing_and_its_cure(run: Any, monkeypatch: pytest
     assert not checks["broker"]["ok"]
     assert "pyramidion up" in checks["broker"]["says"]
     assert checks["images"]["ok"]
+    assert checks["database"]["ok"], "a single machine's file is made on first use"
+    assert checks["beat"]["ok"]
     assert checks["device"]["ok"]
 
     monkeypatch.setenv("PYRAMIDION_BROKER_ULR", "redis://127.0.0.1")
     answer = run("doctor", "--only", "settings")
     assert answer.code == 1
     assert "PYRAMIDION_BROKER_ULR" in answer.out
+
+
+def test_doctor_reads_all_settings_and_the_clock(run: Any, home: Path, tmp_path: Path) -> None:
+    import os
+    import time
+
+    assert run("doctor", "--only", "settings", env={"PYRAMIDION_WEB_PORT": "70000"}).code == 1
+    (tmp_path / "pyramidion.toml").write_text("home = ", encoding="utf-8")
+    broken = run("doctor", "--only", "settings")
+    assert broken.code == 1
+    assert "pyramidion.toml is not TOML" in broken.out
+    (tmp_path / "pyramidion.toml").unlink()
+
+    alive = home / "beat" / "alive"
+    alive.parent.mkdir(parents=True)
+    alive.touch()
+    assert "last ticked" in run("doctor", "--only", "beat").out
+    os.utime(alive, (time.time() - 300,) * 2)
+    silent = run("doctor", "--only", "beat")
+    assert silent.code == 1
+    assert "pyramidion beat" in silent.out
 
 
 @pytest.mark.parametrize(

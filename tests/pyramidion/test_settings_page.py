@@ -31,6 +31,24 @@ def test_a_misspelt_name_is_found(home: Path, tmp_path: Path, monkeypatch: pytes
     assert len(found) == 2
 
 
+def test_only_secrets_may_come_from_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYRAMIDION_BROKER_URL_FILE", "/run/secrets/broker_url")
+    monkeypatch.setenv("PYRAMIDION_MAP_BITS_FILE", "/run/map_bits")
+    assert all_settings.unknown_names() == ["PYRAMIDION_MAP_BITS_FILE"]
+
+
+def test_a_setting_that_two_rooms_read_is_listed_once(home: Path) -> None:
+    names = [one.name for one in all_settings.settings()]
+    assert len(names) == len(set(names))
+    for name in names:
+        defaults = [
+            one.model_fields[name].default
+            for one in all_settings.CLASSES.values()
+            if name in one.model_fields
+        ]
+        assert len(set(map(str, defaults))) == 1, name
+
+
 def test_no_secret_is_shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYRAMIDION_BROKER_URL", "redis://:hidden@127.0.0.1:6379/0")
     monkeypatch.setenv("PYRAMIDION_WEB_PASSWORD", "hidden-too")

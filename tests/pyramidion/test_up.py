@@ -61,7 +61,7 @@ def test_everything_starts_and_ctrl_c_stops_it_all(up: Any, home: Path, run: Any
     ):
         assert private.stat().st_mode & 0o077 == 0, private
     wait(lambda: run("doctor", "--only", "workers").code == 0, "the workers to answer", READY_S)
-    for check in ("database", "images", "broker", "device", "disk", "settings"):
+    for check in ("database", "images", "broker", "device", "disk", "settings", "beat"):
         assert run("doctor", "--only", check).code == 0, check
 
     second = run("up")
