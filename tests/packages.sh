@@ -12,11 +12,14 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
   echo "installing ${missing[*]} for the tests"
   export DEBIAN_FRONTEND=noninteractive
   # No service shall start here: tests start their own.
-  printf '#!/bin/sh\nexit 101\n' >/tmp/policy-rc.d.$$
-  [ -e /usr/sbin/policy-rc.d ] || { install -m 755 /tmp/policy-rc.d.$$ /usr/sbin/policy-rc.d; ours=1; }
-  rm -f /tmp/policy-rc.d.$$
+  if [ ! -e /usr/sbin/policy-rc.d ]; then
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+    chmod 755 /usr/sbin/policy-rc.d
+  fi
   apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null && done=1
-  [ -z "${ours:-}" ] || rm -f /usr/sbin/policy-rc.d
   [ -n "${done:-}" ] && exit 0
 fi
 echo "missing here, and no right to install it: ${missing[*]}. The tests that need it are skipped." >&2
