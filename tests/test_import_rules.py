@@ -53,6 +53,11 @@ def test_the_rules_hold() -> None:
         ("web", "import workers.judge"),
         ("web", "import capture.settings"),
         ("model", "import pyramidion.output"),
+        ("capture", "import pyramidion.output"),
+        ("db", "import pyramidion.output"),
+        ("web", "import pyramidion.output"),
+        ("workers", "import pyramidion.output"),
+        ("db", "import torch"),
     ],
 )
 def test_a_planted_violation_is_found(copy: Path, room: str, violation: str) -> None:
@@ -64,3 +69,19 @@ def test_a_planted_violation_is_found(copy: Path, room: str, violation: str) -> 
         planted.unlink()
     assert answer.returncode == 1, answer.stdout
     assert f"{room}.planted" in answer.stdout
+
+
+def test_torch_is_found_behind_what_may_be_imported(copy: Path) -> None:
+    """A room that may be imported must not bring torch along, which would be loaded at every station."""
+    queue, planted = copy / "workers" / "queue.py", copy / "workers" / "planted.py"
+    before = queue.read_text(encoding="utf-8")
+    planted.write_text("import torch\n", encoding="utf-8")
+    queue.write_text(before + "import workers.planted\n", encoding="utf-8")
+    try:
+        answer = check(copy)
+    finally:
+        planted.unlink()
+        queue.write_text(before, encoding="utf-8")
+    assert answer.returncode == 1
+    assert "capture never reaches torch, not even through others BROKEN" in answer.stdout
+    assert "workers.planted -> torch" in answer.stdout
