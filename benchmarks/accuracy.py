@@ -18,17 +18,12 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from capture.folder import image_files
 from capture.simulator import DEFECTS, GOOD, SimulatedLine
 from model import bundle
 from model.config import Progress, TrainConfig
 from model.scoring import Scorer
 from model.training import train
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
-
-
-def image_files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
 
 
 def simulate(folder: Path) -> None:

@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from benchmarks.accuracy import image_files
+from capture.folder import image_files
 from db.tables import AnomalyMap, Inspection, Result
 from pyramidion.context import open_context
 

@@ -85,15 +85,6 @@ class ImageStore:
             raise CorruptBlobError(sha256, self._where, found)
         return data
 
-    def has(self, sha256: str) -> bool:
-        """Tell whether there is such a blob, without reading it. Raises ImageStoreUnavailableError."""
-        try:
-            with self._named_errors():
-                self._store.head(key_of(sha256))
-        except FileNotFoundError:
-            return False
-        return True
-
     def put_many(self, blobs: Sequence[bytes]) -> list[str]:
         """Keep many at once, in threads; the keys come in the order of the blobs. Raises as put() does."""
         return _in_threads(self.put, blobs)

@@ -130,21 +130,6 @@ def known_ids(session: Session, ids: Collection[UUID]) -> set[UUID]:
     return known
 
 
-def unjudged(session: Session, ids: Collection[UUID]) -> list[Inspection]:
-    """Give the inspections among the ids that have no verdict, oldest first; unknown ids are left out."""
-    rows: list[Inspection] = []
-    for chunk in _chunks(ids):
-        rows.extend(
-            session.scalars(
-                select(Inspection)
-                .outerjoin(Result, Result.inspection_id == Inspection.id)
-                .where(Inspection.id.in_(chunk), Result.inspection_id.is_(None))
-                .order_by(Inspection.id)
-            )
-        )
-    return rows
-
-
 def waiting(session: Session, ids: Collection[UUID]) -> list[Waiting]:
     """Give the inspections among the ids that have no verdict, oldest first, with what was tried so far."""
     found: list[Waiting] = []

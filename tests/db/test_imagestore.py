@@ -71,12 +71,10 @@ def test_what_is_put_is_had_again(store: ImageStore) -> None:
     assert store.put(DATA) == key
     assert store.put(DATA) == key
     assert store.get(SHA256) == DATA
-    assert store.has(SHA256)
     assert key_of(SHA256) == key
 
 
 def test_what_is_not_there_is_said_to_be_missing(store: ImageStore) -> None:
-    assert not store.has(MISSING)
     with pytest.raises(MissingBlobError, match=MISSING):
         store.get(MISSING)
 

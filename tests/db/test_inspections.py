@@ -92,18 +92,6 @@ def test_known_ids_finds_those_accepted_among_many(sessions: sessionmaker[Sessio
         assert inspections.known_ids(session, []) == set()
 
 
-def test_unjudged_leaves_out_the_judged_and_the_unknown(
-    sessions: sessionmaker[Session], accepted: Accept, new_result: NewResult
-) -> None:
-    judged, *rest = accepted(3)
-    with sessions.begin() as session:
-        results.record(session, [new_result(judged)])
-    with sessions() as session:
-        rows = inspections.unjudged(session, [uuid4(), judged, *reversed(rest)])
-    assert [row.id for row in rows] == rest
-    assert rows[0].image_key  # readable after the session
-
-
 def test_overdue_counts_from_the_last_time_in_the_queue(
     sessions: sessionmaker[Session],
     accepted: Accept,
