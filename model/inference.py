@@ -14,7 +14,7 @@ from model.images import Pixels
 # Sub-batches, largest first. Few shapes, so that CUDA's libraries choose their algorithms few times; 32 is
 # no faster on a CPU, and an image that comes alone must not wait for 15 that are not there.
 _SIZES = (16, 4, 1)
-# Libraries pick their algorithm by the shape of a batch, and other algorithms round otherwise: by how much the
+# Libraries pick their algorithm by the shape of a batch, and algorithms round differently: by how much the
 # score of an image may differ, relatively, between one batch and another, in float32.
 SCORE_TOLERANCE = 1e-5
 
