@@ -28,6 +28,8 @@ def test_flower_shows_the_workers_after_the_login(plant: Any) -> None:
     chromium = _chromium()
     plant.start("redis")
     plant.wait_until(lambda: plant.answers("redis"), "redis to listen")
+    migrated = plant.run("migrate")  # a worker refuses a database that nobody has set up
+    assert migrated.returncode == 0, migrated.stderr
     plant.start("housekeeping", "flower")
     plant.wait_until(lambda: plant.check_health("housekeeping").returncode == 0, "the worker to answer")
     plant.wait_until(lambda: plant.check_health("flower").returncode == 0, "Flower to answer")
