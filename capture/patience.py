@@ -5,9 +5,7 @@ from collections.abc import Callable
 from threading import Event, Lock
 from typing import Final, TypeVar
 
-from sqlalchemy.exc import DBAPIError
-
-from db.outage import UNAVAILABLE
+from db.outage import UNAVAILABLE, sentence
 
 T = TypeVar("T")
 _FIRST_WAIT_S: Final = 0.25
@@ -37,7 +35,7 @@ class Patience:
             try:
                 result = work()
             except UNAVAILABLE as error:
-                self._note(True, f"{_first_line(error)}; images wait in the spool until it is back")
+                self._note(True, f"{sentence(error)}; images wait in the spool until it is back")
             else:
                 self._note(False, "database and image store are back; going on")
                 return result
@@ -52,9 +50,3 @@ class Patience:
                 return
             self._away = away
         self._say(what)
-
-
-def _first_line(error: Exception) -> str:
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    lines = str(cause).strip().splitlines() or [type(cause).__name__]
-    return f"the database can't be used: {lines[0]}" if isinstance(error, DBAPIError) else lines[0]

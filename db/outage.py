@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from db.imagestore import ImageStoreUnavailableError
@@ -15,3 +15,10 @@ UNAVAILABLE: Final = (
     InternalError,
     PoolTimeoutError,
 )
+
+
+def sentence(error: Exception) -> str:
+    """Say in one line what is away: database drivers tell it in several, with the statement below."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    lines = str(cause).strip().splitlines() or [type(cause).__name__]
+    return f"the database can't be used: {lines[0]}" if isinstance(error, DBAPIError) else lines[0]

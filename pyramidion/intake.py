@@ -9,6 +9,7 @@ from capture.run import Progress, run
 from capture.settings import CaptureSettings
 from capture.sources import Item
 from capture.spool import Spool
+from db import inspections
 from pyramidion.context import Context
 from pyramidion.output import err
 from workers.queue import enqueue
@@ -31,16 +32,21 @@ def warn(text: str) -> None:
     err.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
-def await_verdicts(count_pending: Callable[[], int], stop: Event, *, stalled_s: float) -> int:
-    """Wait until nothing is pending, or nothing was judged for `stalled_s`; gives what is still pending."""
-    left = count_pending()
+def count_pending(context: Context, product: str, station: str, lot: str | None) -> int:
+    with context.reading() as session:
+        return inspections.counts(session, product=product, station=station, lot=lot).pending
+
+
+def await_verdicts(count: Callable[[], int], stop: Event, *, stalled_s: float) -> int:
+    """Wait until `count` gives 0, or the same for `stalled_s`; gives what is still pending."""
+    left = count()
     waited = 0.0
     with err.status("") as status:
         while left and not stop.is_set():
             status.update(f"{left} images wait for their verdict")
             stop.wait(0.25)
             waited += 0.25
-            now = count_pending()
+            now = count()
             if now != left:
                 left, waited = now, 0.0
             elif waited >= stalled_s:

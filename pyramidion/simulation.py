@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from threading import Event
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from capture.simulator import GOOD, SimulatedLine, SimulatedPart
 from db import history, inspections
 from db.history import Filter
 from pyramidion.context import Context
-from pyramidion.intake import await_verdicts, take_in
+from pyramidion.intake import await_verdicts, count_pending, take_in
 
 PRODUCT, STATION, LINE = "demo", "demo-camera", "demo-line"
 DEFECT_RATE = 0.15
@@ -74,12 +75,7 @@ def stream(
     )
     started = time.perf_counter()
     take_in(context, STATION, frames, stop)
-
-    def count_pending() -> int:
-        with context.reading() as session:
-            return inspections.counts(session, product=PRODUCT, station=STATION, lot=lot).pending
-
-    await_verdicts(count_pending, stop, stalled_s=stalled_s)
+    await_verdicts(partial(count_pending, context, PRODUCT, STATION, lot), stop, stalled_s=stalled_s)
     return report(context, truth, lot, time.perf_counter() - started)
 
 

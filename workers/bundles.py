@@ -1,4 +1,4 @@
-"""Model bundles between the trainer's folder, the image store and each worker's own folder.
+"""Model bundles, from the image store into each worker's own folder.
 
 A worker machine needs nothing but the database and the store: the manifest stands in the database,
 the weights in the store under their hash, and both are verified against the version's id.
@@ -7,26 +7,10 @@ the weights in the store under their hash, and both are verified against the ver
 import shutil
 from pathlib import Path
 
-from sqlalchemy.orm import Session
-
-from db import models
+from db.home import private_folder
 from db.imagestore import ImageStore
 from db.tables import ModelVersion
 from model import bundle
-from model.bundle import BundlePaths
-
-
-def publish(session: Session, saved: BundlePaths, *, product: str, training_images: int, note: str) -> None:
-    """Register a version whose weights are stored (`store.put`) already; the caller commits."""
-    models.register(
-        session,
-        saved.version,
-        product,
-        manifest=saved.manifest,
-        weights_sha256=saved.weights_sha256,
-        training_images=training_images,
-        note=note,
-    )
 
 
 def fetch(version: ModelVersion, store: ImageStore, folder: Path) -> Path:
@@ -38,8 +22,10 @@ def fetch(version: ModelVersion, store: ImageStore, folder: Path) -> Path:
     target = folder / version.id
     if not target.is_dir():
         weights = store.get(version.weights_sha256)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        bundle.write_whole(target, {bundle.MANIFEST: version.manifest.encode(), bundle.WEIGHTS: weights})
+        bundle.write_whole(
+            private_folder(folder) / version.id,
+            {bundle.MANIFEST: version.manifest.encode(), bundle.WEIGHTS: weights},
+        )
     return target
 
 

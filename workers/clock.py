@@ -5,6 +5,7 @@ from typing import Any
 
 from celery.beat import Scheduler
 
+from db.home import private_folder
 from db.settings import DatabaseSettings
 
 # However rare the tasks are, a health check may expect a sign of life this often.
@@ -20,7 +21,7 @@ class Clock(Scheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._alive = alive_file(DatabaseSettings().home)
-        self._alive.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self._alive.parent)
 
     def tick(self, *args: Any, **kwargs: Any) -> Any:
         pause = super().tick(*args, **kwargs)

@@ -9,9 +9,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -28,7 +28,7 @@ class Holding(threading.Thread):
 
     def __init__(
         self,
-        connect: Callable[[], "Redis"],
+        connect: Callable[[], Redis],
         oldest: Callable[[], datetime | None],
         progressed_at: Callable[[], float],
     ) -> None:
@@ -47,7 +47,7 @@ class Holding(threading.Thread):
                 except RedisError:
                     continue  # the consumer reports a lost broker; the note lapses, which is right
 
-    def _say(self, client: "Redis") -> None:
+    def _say(self, client: Redis) -> None:
         oldest = self._oldest()
         if oldest is None:
             client.delete(self._key)
@@ -58,9 +58,9 @@ class Holding(threading.Thread):
         self._ended.set()
 
 
-def oldest_held(client: "Redis") -> datetime | None:
+def oldest_held(client: Redis) -> datetime | None:
     """Give the time of the oldest message that a live worker holds; raises redis.exceptions.RedisError."""
-    keys: Iterable[Any] = list(client.scan_iter(match=PREFIX + "*", count=1000))
+    keys = list(client.scan_iter(match=PREFIX + "*", count=1000))
     said = client.mget(keys) if keys else []
     times = [one.decode() if isinstance(one, bytes) else one for one in said if one is not None]
     return min(map(datetime.fromisoformat, times), default=None)

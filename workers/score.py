@@ -11,7 +11,7 @@ from celery.signals import celeryd_after_setup, worker_ready, worker_shutting_do
 from celery.utils.log import get_task_logger
 from celery_batches import SimpleRequest
 
-from db.outage import UNAVAILABLE
+from db.outage import UNAVAILABLE, sentence
 from workers import queue
 from workers.batches import DurableBatches
 from workers.celery import SCORE, app
@@ -81,25 +81,21 @@ def _judge(group: list[ScoreMessage], *, redelivered: bool) -> bool:
         except UNAVAILABLE as error:
             # One line, not a traceback: an outage is no bug.
             if pause is None or _stopping:
-                logger.error("%d inspections go back to the queue: %s", len(delivery.ids), _first_line(error))  # noqa: TRY400
+                logger.error("%d inspections go back to the queue: %s", len(delivery.ids), sentence(error))  # noqa: TRY400
                 return False
             if pause == 0.5:
-                logger.warning("waiting for database and image store: %s", _first_line(error))
+                logger.warning("waiting for database and image store: %s", sentence(error))
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
         except DeviceLostError as error:
             # Only a new process can use the device again; the batch goes back to the queue, and whoever
             # supervises this process starts the next one.
-            logger.critical("the device failed, this worker ends: %s", _first_line(error))
+            logger.critical("the device failed, this worker ends: %s", error)
             os.kill(os.getpid(), signal.SIGTERM)
             return False
         else:
             logger.info("judged %d of %d inspections", judged, len(delivery.ids))
             return True
     return False
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]
 
 
 @celeryd_after_setup.connect

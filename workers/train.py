@@ -3,10 +3,10 @@
 from celery.utils.log import get_task_logger
 
 from db import events, inspections, models
+from db.home import private_folder
 from db.imagestore import ImageStoreError, ImageStoreUnavailableError
 from model import bundle, training
 from model.training import Trained
-from workers import bundles
 from workers.celery import app
 from workers.runtime import Runtime, runtime
 
@@ -51,16 +51,17 @@ def train(product: str) -> None:
 def keep(
     state: Runtime, trained: Trained, product: str, *, actor: str, note: str, promote: bool = False
 ) -> str:
-    """Save, publish and register a trained model; gives its version id.
+    """Save a trained model, store its weights and register it; gives its version id.
 
     `promote` makes it the champion at once; a product without a champion takes it in any case.
     """
-    saved = bundle.save(trained, state.bundles, product=product)
+    saved = bundle.save(trained, private_folder(state.bundles), product=product)
     state.store.put(saved.weights.read_bytes())  # before the transaction: it may take a while
     with state.sessions.begin() as session:
         models.ensure_product(session, product)
-        images = trained.facts.images
-        bundles.publish(session, saved, product=product, training_images=images, note=note)
+        models.register(
+            session, saved.version, product, saved.manifest, saved.weights_sha256, trained.facts.images, note
+        )
         if promote or models.champion(session, product) is None:
             models.set_champion(session, product, saved.version, actor=actor, why=note)
     return saved.version

@@ -1,5 +1,6 @@
 """`pyramidion capture`: a folder of images on its way to be inspected."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from db.text import require_name
 from pyramidion.commands.up import stop_on_signals
 from pyramidion.context import open_context
 from pyramidion.errors import FAILED, INTERRUPTED, UserError, sentence
-from pyramidion.intake import await_verdicts, take_in, warn
+from pyramidion.intake import await_verdicts, count_pending, take_in, warn
 from pyramidion.output import err, out, print_json
 
 _LISTED = 10
@@ -53,14 +54,10 @@ def capture(
     else:
         items = source.existing()
     progress = take_in(context, station, items, stop)
-
-    def count_pending() -> int:
-        with context.reading() as session:
-            return inspections.counts(session, product=product, station=station, lot=lot).pending
-
+    count = partial(count_pending, context, product, station, lot)
     pending: int | None = None
     try:
-        pending = await_verdicts(count_pending, stop, stalled_s=60) if wait else count_pending()
+        pending = await_verdicts(count, stop, stalled_s=60) if wait else count()
     except UNAVAILABLE as error:  # what was taken in is worth its report all the same
         warn(f"how many wait for a verdict is not known: {sentence(error)}")
     if as_json:

@@ -137,8 +137,7 @@ def _models() -> str:
     from db import models
     from pyramidion.context import open_context
 
-    context = open_context()
-    with context.sessions() as session:
+    with open_context().reading() as session:
         products = models.products(session)
         champions = models.champions(session, products)
     missing = sorted(product for product in products if champions.get(product) is None)

@@ -47,7 +47,7 @@ def _say(line: str) -> None:
 
 
 def cut_short(service: Service) -> str:
-    lost = ": a training in hand starts again with the next `pyramidion up`" * (service.name == "trainer")
+    lost = ": a training in hand is lost, ask for it again" * (service.name == "trainer")
     return f"{service.name} did not stop in time and was killed{lost}"
 
 

@@ -18,7 +18,6 @@ from db.imagestore import ImageStore, key_of, open_image_store
 from db.settings import DatabaseSettings
 from model import bundle, training
 from model.bundle import BundlePaths
-from workers import bundles
 
 
 def picture(seed: int, *, defect: bool = False) -> bytes:
@@ -56,7 +55,7 @@ def champion(sessions: sessionmaker[Session], store: ImageStore, trained: Bundle
     store.put(trained.weights.read_bytes())
     with sessions.begin() as session:
         models.ensure_product(session, "plate")
-        bundles.publish(session, trained, product="plate", training_images=48, note="test")
+        models.register(session, trained.version, "plate", trained.manifest, trained.weights_sha256, 48)
         models.set_champion(session, "plate", trained.version, actor="test", why="test")
     return trained.version
 
