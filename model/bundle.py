@@ -24,7 +24,7 @@ from safetensors.torch import save as save_weights
 
 from model.calibration import Calibration
 from model.detector import Detector
-from model.network import NetworkConfig
+from model.presets import restore
 from model.training import Trained
 
 FORMAT = "pyramidion-bundle-1"
@@ -52,7 +52,6 @@ class Bundle:
     version: str
     product: str
     detector: Detector
-    network: NetworkConfig
     calibration: Calibration
     manifest: dict[str, Any]
 
@@ -66,7 +65,10 @@ def save(trained: Trained, folder_root: Path, *, product: str) -> BundlePaths:
         {
             "format": FORMAT,
             "product": product,
-            "network": dataclasses.asdict(trained.detector.network.config),
+            "network": {
+                "preset": trained.detector.preset,
+                **dataclasses.asdict(trained.detector.config),
+            },
             "preprocessing": {"resize": "squash", "filter": "bilinear", "range": [0, 1]},
             "calibration": dataclasses.asdict(trained.calibration),
             "training": {"config": dataclasses.asdict(trained.config), **dataclasses.asdict(trained.facts)},
@@ -95,28 +97,22 @@ def load(folder: Path) -> Bundle:
     _require(folder / MANIFEST, "the folder's name", folder.name, version)
     try:
         manifest = json.loads(manifest_bytes)
-        found_format = manifest["format"]
-        if found_format != FORMAT:
-            raise BundleError(
-                f"{folder / MANIFEST} has format {found_format!r}, but this release reads {FORMAT!r}"
-            )
+        _require_format(folder / MANIFEST, manifest["format"])
         _require(
             folder / WEIGHTS, "the manifest", manifest["weights_sha256"], hashlib.sha256(weights).hexdigest()
         )
-        network = dict(manifest["network"])
-        config = NetworkConfig(
-            **{**network, "size": tuple(network["size"]), "magnifications": tuple(network["magnifications"])}
-        )
         calibration = Calibration(**manifest["calibration"])
-        detector = Detector(config)
+        detector = restore(manifest["network"])
         detector.load_state_dict(load_weights(weights))
         product = str(manifest["product"])
-    except (KeyError, TypeError, RuntimeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except BundleError:
+        raise
+    except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise BundleError(
             f"{folder} can't be read as a bundle: {error!r}; train the product again"
         ) from error
     detector.eval()
-    return Bundle(version, product, detector, config, calibration, manifest)
+    return Bundle(version, product, detector, calibration, manifest)
 
 
 def _canonical(content: dict[str, Any]) -> str:
@@ -147,6 +143,11 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise BundleError(f"{path} is missing: the bundle is incomplete; fetch or train it again") from error
+
+
+def _require_format(path: Path, found: object) -> None:
+    if found != FORMAT:
+        raise BundleError(f"{path} has format {found!r}, but this release reads {FORMAT!r}")
 
 
 def _require(path: Path, source: str, expected: str, found: str) -> None:

@@ -1,13 +1,15 @@
 """What a training is asked for, and what it says while it runs."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeVar
 
 from model.images import MAX_PIXELS
 
 Stage = Literal["read", "fit", "calibrate"]
+Option = str | int | float | bool
+Options = TypeVar("Options")
 
 
 class TrainingStoppedError(Exception):
@@ -16,30 +18,59 @@ class TrainingStoppedError(Exception):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """`size` is (height, width), multiples of 32. `time_budget_s` bounds fitting, but not repeatably."""
+    """One training. `model.presets.configure` makes it with a preset's own defaults.
 
+    `size` is (height, width). `time_budget_s` bounds fitting, but not repeatably. `options` are the preset's
+    own; `encoder_weights` is a file or URL in torchvision's layout, for presets that take one.
+    """
+
+    preset: str = "pyramid"
     size: tuple[int, int] = (128, 128)
     channels: Literal["auto", 1, 3] = "auto"
     epochs: int = 8
     patience: int = 4
     batch: int = 16
     learning_rate: float = 3e-3
-    width: int = 16
-    components: int = 256
+    weight_decay: float = 1e-3
     seed: int = 0
     false_reject_rate: float = 0.005
     time_budget_s: float | None = None
     max_pixels: int = MAX_PIXELS
+    encoder_weights: str | None = None
+    encoder_sha256: str | None = None
+    options: Mapping[str, Option] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if min(self.size) < 32 or any(side % 32 for side in self.size):
-            raise ValueError(
-                f"size is {self.size}, but both sides must be multiples of 32, such as (128, 128)"
-            )
         if not 0 < self.false_reject_rate < 1:
             raise ValueError(f"false_reject_rate is {self.false_reject_rate}, but must lie between 0 and 1")
         if self.epochs < 1 or self.batch < 2 or self.patience < 1:
             raise ValueError(f"epochs and patience must be at least 1 and batch at least 2 in {self}")
+
+
+def read_options(kind: type[Options], given: Mapping[str, Option]) -> Options:
+    """Make the preset's dataclass of options from what was given, which may be text from a command line.
+
+    Raises ValueError with the name and what is allowed.
+    """
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in known:
+            raise ValueError(f"there is no option {name!r}; there are: {', '.join(sorted(known)) or 'none'}")
+        values[name] = _as(type(known[name].default), name, value)
+    return kind(**values)
+
+
+def _as(kind: type, name: str, value: Option) -> Option:
+    text = str(value).strip()
+    if kind is bool:
+        if text.lower() in ("true", "1", "yes", "on", "false", "0", "no", "off"):
+            return text.lower() in ("true", "1", "yes", "on")
+        raise ValueError(f"option {name} is {value!r}, but is true or false")
+    try:
+        return kind(text) if kind in (int, float) else text
+    except ValueError:
+        raise ValueError(f"option {name} is {value!r}, but is a number like {kind(1)}") from None
 
 
 @dataclass(frozen=True)

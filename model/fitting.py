@@ -1,99 +1,150 @@
-"""The fit: restore corrupted good images, find what was corrupted; keep the epoch best on held-out images."""
+"""The fit that all presets share: epochs, learning rate, early stopping, checkpoints."""
 
 import copy
 import math
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
+from model import checkpoint
+from model.checkpoint import Checkpoint
 from model.config import TrainConfig, Watch
-from model.corruption import corrupt
 from model.detector import Detector
 from model.inference import has_fast_bf16
-from model.network import Restored
-from model.residuals import structure
-from model.template import fit_template
 
 _LEAST_BATCHES = 12
-_VALIDATION_SEED = 20_210_110  # the corruptions of held-out images are the same in every epoch and training
 
 
-def fit(detector: Detector, good: Tensor, held_out: Tensor, config: TrainConfig, watch: Watch) -> int:
-    """Fit `detector` in place to `good` images, (N, C, H, W) in [0, 1] on the detector's device.
+class Recipe(Protocol):
+    """How a preset is trained: its own data, loss and statistics. A fresh one for each training."""
 
-    Ends with the weights of the epoch that was best on `held_out`, and returns that epoch, counted from 1.
+    detector: Detector
+
+    def trained(self) -> list[nn.Parameter]:
+        """Give what the optimizer changes."""
+
+    def prepare(self) -> None:
+        """Fit what has a closed form. Also called when a training is resumed: it must be repeatable."""
+
+    def loss(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
+        """Give the loss on the good images with indices `chosen`, (B,)."""
+
+    def validate(self) -> float:
+        """Give the loss on held-out images, with the same corruptions every time."""
+
+    def finish(self) -> None:
+        """Learn what is normal from held-out images, with the best epoch's weights."""
+
+
+def fit(
+    recipe: Recipe,
+    count: int,
+    config: TrainConfig,
+    watch: Watch,
+    device: torch.device,
+    kept: Path | None = None,
+) -> int:
+    """Fit a detector in place to `count` good images; gives the best epoch, counted from 1.
+
+    Ends with the weights of the epoch that was best on held-out images. With `kept`, each epoch's end is
+    kept there, and a fit that finds one goes on from it to the very same weights.
     """
-    device = good.device
+    detector = recipe.detector
     bf16 = has_fast_bf16(device)
     generator = torch.Generator(device).manual_seed(config.seed)
-    detector.mean.copy_(good.mean((0, 2, 3), keepdim=True))
-    detector.deviation.copy_(
-        (good - detector.mean).square().mean((0, 2, 3), keepdim=True).sqrt().clamp_min(1e-3)
-    )
-    standard = detector.standardise(good)
-    folds = fit_template(detector.network.template, standard)
-    optimizer = torch.optim.AdamW(detector.parameters(), config.learning_rate, weight_decay=1e-3)
-    batches = max(1, len(good) // config.batch)
+    recipe.prepare()
+    optimizer = torch.optim.AdamW(recipe.trained(), config.learning_rate, weight_decay=config.weight_decay)
+    batches = max(1, count // config.batch)
     passes = math.ceil(_LEAST_BATCHES / batches)  # of few images an epoch makes several
     batches *= passes
     best, best_epoch, best_state = math.inf, 0, detector.state_dict()
-    started = time.monotonic()
-    for epoch in range(1, config.epochs + 1):
+    spent_before = 0.0
+    found = checkpoint.read(kept) if kept is not None else None
+    if found is not None:
+        best_state = _restore(found, detector, optimizer, generator)
+        watch.losses[:] = found.facts["losses"]
+        best_epoch, spent_before = found.facts["best_epoch"], found.facts["seconds"]
+        best = watch.losses[best_epoch - 1]
+        watch.report("fit")
+    started = time.monotonic() - spent_before
+    for epoch in range(len(watch.losses) + 1, config.epochs + 1):
+        if _is_over(epoch - 1, best_epoch, time.monotonic() - started, config):
+            break
         detector.train()
-        for step, chosen in enumerate(_batches(len(good), config.batch, passes, generator)):
+        for step, chosen in enumerate(_batches(count, config.batch, passes, generator)):
             watch.check()
             done = (epoch - 1 + step / batches) / config.epochs
             if config.time_budget_s is not None:
                 done = max(done, min(1.0, (time.monotonic() - started) / config.time_budget_s))
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * _schedule(done)
-            clean = standard[chosen]
-            corrupted, mask = corrupt(clean, generator)
-            drawn = folds.draw(corrupted, chosen)
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                restored = detector.network(corrupted.contiguous(memory_format=torch.channels_last), drawn)
+                loss = recipe.loss(chosen, generator)
             optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss(restored, clean, mask))
+            torch.autograd.backward(loss)
             optimizer.step()
-        watch.losses.append(validate(detector, held_out, config.batch))
+        detector.eval()
+        with torch.inference_mode():
+            watch.losses.append(recipe.validate())
         if watch.losses[-1] < best:
             best, best_epoch, best_state = watch.losses[-1], epoch, copy.deepcopy(detector.state_dict())
         spent = time.monotonic() - started
+        if kept is not None:
+            facts = {"losses": watch.losses, "best_epoch": best_epoch, "seconds": spent}
+            checkpoint.write(kept, _snapshot(detector, best_state, optimizer, generator, facts))
         left = spent / epoch * (config.epochs - epoch)
         if config.time_budget_s is not None:
             left = min(left, max(0.0, config.time_budget_s - spent))
         watch.report("fit", left)
-        if epoch - best_epoch >= config.patience or (config.time_budget_s is not None and left <= 0):
-            break
     detector.load_state_dict(best_state)
     detector.eval()
     return best_epoch
 
 
-def loss(restored: Restored, clean: Tensor, mask: Tensor) -> Tensor:
-    """Restoration (pixels, structure) and the comparison's cross entropy (defect and rest in equal parts)."""
-    image, logits = restored.image.float(), restored.logits.float()
-    target = functional.max_pool2d(mask, 2)
-    entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    found = (entropy * target).sum() / target.sum().clamp_min(1) + (entropy * (1 - target)).mean()
-    pixels = (image - clean).abs().mean() + (image - clean).square().mean()
-    return pixels + structure(image, clean).mean() + 0.5 * found
+def _is_over(epoch: int, best_epoch: int, spent: float, config: TrainConfig) -> bool:
+    if epoch == 0:
+        return False
+    out_of_time = config.time_budget_s is not None and spent >= config.time_budget_s
+    return out_of_time or epoch - best_epoch >= config.patience
 
 
-def validate(detector: Detector, held_out: Tensor, batch: int) -> float:
-    """The loss on held-out images with corruptions that never change."""
-    generator = torch.Generator(held_out.device).manual_seed(_VALIDATION_SEED)
-    detector.eval()
-    total = 0.0
-    with torch.inference_mode():
-        for part in torch.split(held_out, batch):
-            clean = detector.standardise(part)
-            corrupted, mask = corrupt(clean, generator)
-            total += float(loss(detector.network(corrupted), clean, mask)) * len(part)
-    return total / len(held_out)
+def _snapshot(
+    detector: Detector,
+    best: dict[str, Any],
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    facts: dict[str, Any],
+) -> Checkpoint:
+    tensors = {f"now.{name}": tensor for name, tensor in detector.state_dict().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
+    tensors["random.batches"] = generator.get_state()
+    tensors["random.torch"] = torch.random.get_rng_state()
+    return Checkpoint(tensors, facts)
+
+
+def _restore(
+    found: Checkpoint, detector: Detector, optimizer: torch.optim.Optimizer, generator: torch.Generator
+) -> dict[str, Any]:
+    """Put the detector, the optimizer and the random numbers back; gives the best epoch's weights."""
+    groups: dict[str, dict[str, Tensor]] = {"now": {}, "best": {}, "optimizer": {}, "random": {}}
+    for name, tensor in found.tensors.items():
+        group, rest = name.split(".", 1)
+        groups[group][rest] = tensor
+    detector.load_state_dict(groups["now"])
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in groups["optimizer"].items():
+        index, key = name.split(".", 1)
+        states.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+    generator.set_state(groups["random"]["batches"])
+    torch.random.set_rng_state(groups["random"]["torch"])
+    return groups["best"]
 
 
 def _batches(count: int, batch: int, passes: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -24,8 +24,8 @@ class Scorer:
         self._detector = to_device(bundle.detector, self._device)
         self.version = bundle.version
         self.threshold = bundle.calibration.threshold
-        self.size = bundle.network.size
-        self.channels = bundle.network.channels
+        self.size = bundle.detector.config.size
+        self.channels = bundle.detector.config.channels
 
     def decode(self, data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
         """Decode a file as in training; safe in threads. Raises UnreadableImageError."""

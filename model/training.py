@@ -1,7 +1,11 @@
 """Training on good images only: read, fit, learn what is normal, calibrate."""
 
+import dataclasses
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -12,7 +16,7 @@ from model.detector import Detector
 from model.fitting import fit
 from model.images import UnreadableImageError
 from model.inference import judge, to_batch, to_device
-from model.network import NetworkConfig
+from model.presets import preset
 
 __all__ = [
     "Progress",
@@ -55,27 +59,32 @@ def train(
     device: str = "cpu",
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    checkpoints: Path | None = None,
 ) -> Trained:
     """Train on image files of good parts.
 
-    The same files in any order with the same seed, device and library versions give the same weights.
-    Raises TooFewImagesError, UnreadableImageError (with the index), TrainingStoppedError.
+    The same files in any order with the same seed, device and library versions give the same weights. With
+    a folder `checkpoints`, a training that was stopped or killed goes on from its last whole epoch when the
+    same one is asked for again, and ends with the weights that it would have had.
+    Raises TooFewImagesError, UnreadableImageError (with the index), TrainingStoppedError, and ValueError for
+    a config that its preset can't train.
     """
     config = config or TrainConfig()
+    chosen = preset(config.preset)
+    chosen.check(config)
     watch = Watch(progress, stop, config.epochs)
     watch.report("read")
     good = read_good(images, config, watch)
     place = torch.device(device)
+    kept = None if checkpoints is None else checkpoints / f"{_identity(config, good.sha256)}.safetensors"
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not ours to change
         torch.manual_seed(config.seed)
-        components = min(config.components, len(good.fit) - 1)
-        detector = Detector(
-            NetworkConfig(channels=good.channels, size=config.size, width=config.width, components=components)
-        )
-    to_device(detector, place)
-    best_epoch = fit(detector, to_batch(good.fit, place), to_batch(good.validate, place), config, watch)
-    watch.report("calibrate")
-    _learn_normal(detector, to_batch(good.validate, place), config.batch)
+        detector = to_device(chosen.build(config, good.channels, len(good.fit)), place)
+        recipe = chosen.recipe(detector, to_batch(good.fit, place), to_batch(good.validate, place), config)
+        best_epoch = fit(recipe, len(good.fit), config, watch, place, kept)
+        watch.report("calibrate")
+        with torch.inference_mode():
+            recipe.finish()
     scores = [scored.score for scored in judge(detector, good.calibrate, place)]
     calibration = calibrate(scores, config.false_reject_rate)
     facts = TrainingFacts(
@@ -88,13 +97,12 @@ def train(
         best_epoch=best_epoch,
         losses=tuple(watch.losses),
     )
+    if kept is not None:
+        kept.unlink(missing_ok=True)
     return Trained(detector.cpu(), config, calibration, facts)
 
 
-def _learn_normal(detector: Detector, held_out: torch.Tensor, batch: int) -> None:
-    evidence = []
-    with torch.inference_mode():
-        for part in torch.split(held_out, batch):
-            x = detector.standardise(part)
-            evidence.append(detector.evidence(detector.network(x)))
-    detector.fit_normal(torch.cat(evidence))
+def _identity(config: TrainConfig, data_sha256: str) -> str:
+    """Name what a checkpoint belongs to: another image, setting or release of torch is another training."""
+    asked = {"config": dataclasses.asdict(config), "data": data_sha256, "torch": torch.__version__}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]

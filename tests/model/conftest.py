@@ -12,7 +12,9 @@ from PIL import Image, ImageDraw
 from model.training import TrainConfig, Trained, train
 
 SIDE = 64
-QUICK = TrainConfig(size=(SIDE, SIDE), epochs=8, patience=8, width=8, batch=16, false_reject_rate=0.05)
+QUICK = TrainConfig(
+    size=(SIDE, SIDE), epochs=8, patience=8, options={"width": 8}, batch=16, false_reject_rate=0.05
+)
 
 
 def _part(rng: np.random.Generator, defect: str | None) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ from PIL import Image
 
 from model.config import Watch
 from model.dataset import read_good
-from model.detector import Detector
-from model.fitting import fit, validate
+from model.fitting import fit
 from model.images import decode
 from model.inference import to_batch
-from model.network import NetworkConfig
+from model.presets import configure
+from model.pyramid.detector import PyramidDetector
+from model.pyramid.network import NetworkConfig
+from model.pyramid.preset import Restoring
 from model.training import (
     Progress,
     TooFewImagesError,
@@ -82,16 +85,17 @@ def test_progress_tells_stage_epoch_losses_and_time_left(make_parts: Parts, quic
 def test_early_stopping_ends_with_the_weights_of_the_best_epoch() -> None:
     torch.manual_seed(0)
     good, held_out = torch.rand(32, 1, 32, 32), torch.rand(8, 1, 32, 32)
-    config = TrainConfig(
-        size=(32, 32), width=4, epochs=60, patience=3, learning_rate=0.3
-    )  # far too fast: it diverges
-    detector = Detector(NetworkConfig(size=(32, 32), width=4))
+    config = TrainConfig(size=(32, 32), epochs=60, patience=3, learning_rate=0.3)  # far too fast: it diverges
+    detector = PyramidDetector(NetworkConfig(size=(32, 32), width=4))
     watch = Watch(None, None, config.epochs)
-    best_epoch = fit(detector, good, held_out, config, watch)
+    recipe = Restoring(detector, good, held_out, config)
+    best_epoch = fit(recipe, len(good), config, watch, torch.device("cpu"))
     assert len(watch.losses) == best_epoch + config.patience < config.epochs
     assert watch.losses[best_epoch - 1] == min(watch.losses)
     assert watch.losses[-1] > min(watch.losses)
-    assert validate(detector, held_out, config.batch) == pytest.approx(min(watch.losses), rel=1e-5)
+    with torch.inference_mode():
+        again = recipe.validate()
+    assert again == pytest.approx(min(watch.losses), rel=1e-5)
 
 
 def test_a_time_budget_ends_the_fit(make_parts: Parts, quick: TrainConfig) -> None:
@@ -107,11 +111,15 @@ def test_a_time_budget_ends_the_fit(make_parts: Parts, quick: TrainConfig) -> No
         ({"size": (100, 100)}, "multiples of 32"),
         ({"false_reject_rate": 0.0}, "between 0 and 1"),
         ({"epochs": 0}, "at least 1"),
+        ({"options": {"widht": 8}}, "no option 'widht'; there are: components, width"),
+        ({"options": {"width": "broad"}}, "option width is 'broad'"),
+        ({"encoder_weights": "resnet18.pth"}, "takes no encoder weights"),
+        ({"name": "piramid"}, "no preset 'piramid'; there are: pyramid"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_at_once(wrong: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        TrainConfig(**wrong)
+        configure(**wrong)
 
 
 def test_colour_is_kept_where_one_image_has_it(make_parts: Parts, quick: TrainConfig) -> None:
@@ -136,3 +144,64 @@ def test_the_template_knows_the_part_but_not_the_defect(trained: Trained, make_p
     assert (
         0.5 < left[0].square().mean().sqrt() < 2
     )  # the usual residual is that of images it was not fitted to
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights(
+    make_parts: Parts, quick: TrainConfig, tmp_path: Path
+) -> None:
+    parts, config = make_parts(5, 24), replace(quick, epochs=4)
+    whole = train(parts, config)
+    seen: list[Progress] = []
+    with pytest.raises(TrainingStoppedError):
+        train(
+            parts,
+            config,
+            progress=seen.append,
+            stop=lambda: any(p.epoch == 2 for p in seen),
+            checkpoints=tmp_path,
+        )
+    resumed: list[Progress] = []
+    again = train(parts, config, progress=resumed.append, checkpoints=tmp_path)
+    assert [p.epoch for p in resumed if p.stage == "fit"] == [2, 3, 4]
+    assert again.facts == whole.facts
+    assert again.calibration == whole.calibration
+    states = [model.detector.state_dict() for model in (whole, again)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not list(tmp_path.iterdir())  # a model that is there needs no checkpoint
+
+
+def test_a_checkpoint_belongs_to_its_images_and_settings(
+    make_parts: Parts, quick: TrainConfig, tmp_path: Path
+) -> None:
+    parts, config = make_parts(5, 24), replace(quick, epochs=3)
+    seen: list[Progress] = []
+    with pytest.raises(TrainingStoppedError):
+        train(
+            parts,
+            config,
+            progress=seen.append,
+            stop=lambda: any(p.epoch == 1 for p in seen),
+            checkpoints=tmp_path,
+        )
+    for other_parts, other in ((parts, replace(config, seed=1)), (parts[:-1], config)):
+        begun: list[Progress] = []
+        train(other_parts, other, progress=begun.append, checkpoints=tmp_path)
+        assert [p.epoch for p in begun if p.stage == "fit"] == [1, 2, 3]
+
+
+def test_a_checkpoint_that_was_cut_short_is_not_used(
+    make_parts: Parts, quick: TrainConfig, tmp_path: Path
+) -> None:
+    parts, config = make_parts(5, 24), replace(quick, epochs=2)
+    seen: list[Progress] = []
+    with pytest.raises(TrainingStoppedError):
+        train(
+            parts,
+            config,
+            progress=seen.append,
+            stop=lambda: any(p.epoch == 1 for p in seen),
+            checkpoints=tmp_path,
+        )
+    kept = next(tmp_path.iterdir())
+    kept.write_bytes(kept.read_bytes()[:1000])
+    assert train(parts, config, checkpoints=tmp_path).facts.epochs == 2

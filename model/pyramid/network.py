@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.residuals import CLUES, clues
+from model.pyramid.residuals import CLUES, clues
 
 _FAR = 10.0  # in usual residuals: beyond it, more is not more of a defect
 

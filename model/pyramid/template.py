@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.network import Template
-from model.residuals import smooth
+from model.pyramid.network import Template
+from model.pyramid.residuals import smooth
 
 _FOLDS = 4
 _LOCAL = 0.7  # share of the residual's variance that is taken per location; the rest is the image's mean

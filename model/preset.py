@@ -1,0 +1,29 @@
+"""What a preset consists of."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from model.config import TrainConfig
+from model.detector import Detector
+from model.fitting import Recipe
+
+
+@dataclass(frozen=True)
+class Preset:
+    """`defaults` are fields of TrainConfig.
+
+    check(config) raises ValueError for what it can't train; build(config, channels, count) makes the
+    untrained detector for that many images to fit; recipe(detector, good, held_out, config) trains it, with
+    images (N, C, H, W) in [0, 1]; restore(network) builds one from its own description in a manifest.
+    """
+
+    name: str
+    summary: str
+    defaults: Mapping[str, Any]
+    check: Callable[[TrainConfig], None]
+    build: Callable[[TrainConfig, int, int], Detector]
+    recipe: Callable[[Detector, Tensor, Tensor, TrainConfig], Recipe]
+    restore: Callable[[dict[str, Any]], Detector]

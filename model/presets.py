@@ -1,0 +1,36 @@
+"""The detectors that can be trained, by name."""
+
+from typing import Any
+
+from model.config import TrainConfig
+from model.detector import Detector
+from model.preset import Preset
+from model.pyramid.preset import PRESET as PYRAMID
+
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in (PYRAMID,)}
+DEFAULT = PYRAMID.name
+
+
+def preset(name: str) -> Preset:
+    """Give the preset; raises ValueError with those that there are."""
+    if name not in PRESETS:
+        raise ValueError(f"there is no preset {name!r}; there are: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def configure(name: str = DEFAULT, **given: Any) -> TrainConfig:
+    """Give the preset's defaults with what is given and not None in their place; raises ValueError."""
+    chosen = preset(name)
+    wanted = {key: value for key, value in given.items() if value is not None}
+    config = TrainConfig(**{**chosen.defaults, **wanted, "preset": name})
+    chosen.check(config)
+    return config
+
+
+def restore(network: dict[str, Any]) -> Detector:
+    """Build the untrained detector that a bundle's manifest describes.
+
+    Raises ValueError, KeyError or TypeError for a description that no preset of this release wrote.
+    """
+    described = {key: tuple(v) if isinstance(v, list) else v for key, v in network.items() if key != "preset"}
+    return preset(network["preset"]).restore(described)
