@@ -96,7 +96,7 @@ class ResNet(nn.Module):
         return out
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W), see `standardise_rgb`, to (B, widths[s], H/4/2^s, W/4/2^s) for each stage s from 0."""
+        """(B, 3, H, W), see `standardise_rgb`, to (B, widths[s], H/4/2^s, W/4/2^s) for each stage from 0."""
         x = self.stem(x)
         found = []
         for number in range(1, len(self.stages) + 1):

@@ -7,10 +7,11 @@ import hashlib
 import os
 import pickle
 import tempfile
-import urllib.error
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 from io import BytesIO
 from pathlib import Path
 
@@ -20,10 +21,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-_WAIT_S = 30.0  # for a server that says nothing
+_SILENCE_S = 30.0  # from a server, before we give up
+_DOWNLOAD_S = 1800.0  # in all, however it trickles
 _MAX_BYTES = 1 << 30  # VGG-11 with its classifier, the largest file that is of use here, has half of it
 _CHUNK = 1 << 20
-# torchvision's files name their hash's beginning in their own name: resnet18-f37072fd.pth
 _COUNTER = "num_batches_tracked"  # absent in files from before it existed, and of no effect
 
 
@@ -97,7 +98,7 @@ def _fetch(url: str, sha256: str | None, cache: Path | None) -> bytes:
         return kept.read_bytes()
     try:
         data = _download(url)
-    except (urllib.error.URLError, OSError) as error:
+    except (OSError, HTTPException) as error:  # URLError is an OSError
         reason = getattr(error, "reason", None) or error
         raise WeightsError(
             f"the weights {url} can't be downloaded ({reason}): fetch the file another way and give its path"
@@ -113,12 +114,20 @@ def _fetch(url: str, sha256: str | None, cache: Path | None) -> bytes:
 
 
 def _download(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=_WAIT_S) as reply:  # noqa: S310  # http(s) only: see _is_url
-        data = bytearray()
-        while chunk := reply.read(_CHUNK):
+    """Raises OSError and HTTPException for what goes wrong on the way."""
+    end = time.monotonic() + _DOWNLOAD_S
+    data = bytearray()
+    with urllib.request.urlopen(url, timeout=_SILENCE_S) as reply:  # noqa: S310  # http(s) only: see _is_url
+        while chunk := reply.read1(_CHUNK):
             data += chunk
             if len(data) > _MAX_BYTES:
                 raise WeightsError(f"the weights {url} are larger than {_MAX_BYTES} bytes: is it that file?")
+            if time.monotonic() > end:
+                raise TimeoutError(f"not here after {_DOWNLOAD_S:.0f} s")
+        # read1 takes a connection that broke for the end of the file.
+        expected = reply.headers.get("Content-Length")
+    if expected is not None and len(data) < int(expected):
+        raise ConnectionError(f"it broke off after {len(data)} of {expected} bytes")
     return bytes(data)
 
 
@@ -126,22 +135,20 @@ def _check_hash(source: str, data: bytes, sha256: str | None) -> None:
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256.lower():
         raise WeightsError(
-            f"the weights {source} have SHA-256 {found}, but {sha256} was asked for: fetch the file again, or "
-            "give the hash of the one you mean"
+            f"the weights {source} have SHA-256 {found}, but {sha256} was asked for: fetch it again, or give "
+            "the hash of the file that you mean"
         )
 
 
 def _parse(source: str, data: bytes) -> dict[str, Tensor]:
     try:
-        state = (
-            torch.load(BytesIO(data), map_location="cpu", weights_only=True)
-            if data[:2] in (b"PK", b"\x80\x02")  # a zip as torch writes it since 1.6, a pickle as before
-            else load_safetensors(data)
-        )
+        if data[8:9] == b"{":  # a safetensors header, after its length
+            return load_safetensors(data)
+        state = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise WeightsError(
-            f"the weights {source} are neither safetensors nor a file of tensors only as torch.save writes it "
-            f"({str(error).splitlines()[0]}): give torchvision's file as it is published"
+            f"the weights {source} are neither safetensors nor a file of tensors only by torch.save: give "
+            "torchvision's file as it is published"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"the weights {source} hold something else than named tensors: give a state dict")
