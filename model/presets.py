@@ -4,10 +4,11 @@ from typing import Any
 
 from model.config import TrainConfig
 from model.detector import Detector
+from model.paper.preset import PRESET as PAPER
 from model.preset import Preset
 from model.pyramid.preset import PRESET as PYRAMID
 
-PRESETS: dict[str, Preset] = {preset.name: preset for preset in (PYRAMID,)}
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in (PYRAMID, PAPER)}
 DEFAULT = PYRAMID.name
 
 

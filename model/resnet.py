@@ -3,14 +3,11 @@
 Of a 50-layer bottleneck the 3x3 convolution has the stride, as in the weights that torchvision publishes.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Depth = Literal[18, 50]
-_BLOCKS: dict[Depth, tuple[int, ...]] = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
+_BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
 STRIDE = 32  # of the last stage
 # The images that torchvision's weights have seen: RGB in [0, 1], standardised by these.
 _IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -61,7 +58,7 @@ class Bottleneck(nn.Module):
 class ResNet(nn.Module):
     """The encoder without its classifier; `stages` of 1 to 4 leaves out the later ones, and their cost."""
 
-    def __init__(self, depth: Depth = 18, stages: int = 4) -> None:
+    def __init__(self, depth: int = 18, stages: int = 4) -> None:
         super().__init__()
         if depth not in _BLOCKS or not 1 <= stages <= 4:
             raise ValueError(f"there is no ResNet of depth {depth!r} with {stages} stages: 18 or 50, 1 to 4")

@@ -43,13 +43,17 @@ def read_state(source: str, sha256: str | None = None, cache: Path | None = None
     return _parse(source, data)
 
 
-def load_encoder(module: nn.Module, state: Mapping[str, Tensor], *, source: str = "the weights") -> list[str]:
+def load_encoder(
+    module: nn.Module, state: Mapping[str, Tensor], *, source: str = "the weights", prefix: str = ""
+) -> list[str]:
     """Load `state` into `module` by name; gives the names of whole stages that it doesn't have.
 
     A file may end after any stage (`layer3`, say), and may go on beyond the module (`fc`, later stages): what
     it lacks keeps its random weights. Within a stage everything must be there and fit, else WeightsError.
+    `prefix` is what the file's names have before the module's.
     """
     wanted = module.state_dict()
+    state = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     have = {name.split(".", 1)[0] for name in state}
     absent = sorted({name.split(".", 1)[0] for name in wanted} - have)
     needed = {name: own for name, own in wanted.items() if name.split(".", 1)[0] not in absent}
@@ -64,11 +68,11 @@ def load_encoder(module: nn.Module, state: Mapping[str, Tensor], *, source: str 
     tail = order[len(order) - len(absent) :]
     missing += [] if sorted(tail) == absent and len(absent) < len(order) else [f"{name}.*" for name in absent]
     if missing or wrong:
-        problems = [*(f"{name} is missing" for name in missing), *wrong]
+        problems = [prefix + problem for problem in (*(f"{name} is missing" for name in missing), *wrong)]
         shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
         raise WeightsError(
-            f"{source} doesn't fit this encoder: {shown}. Give torchvision's file for the same network "
-            "(for example resnet18 for depth 18), or none"
+            f"{source} doesn't fit this network: {shown}. Give torchvision's file for the same one (its "
+            "resnet18 for a depth of 18, say), or none"
         )
     module.load_state_dict({name: state[name] for name in needed if name in state}, strict=False)
     return absent

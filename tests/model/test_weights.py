@@ -59,7 +59,7 @@ def test_stages_halve_the_map_and_later_ones_can_be_left_out() -> None:
     assert [tuple(f.shape[1:]) for f in found] == [(256, 16, 24), (512, 8, 12), (1024, 4, 6)]
     assert network.widths == [256, 512, 1024]
     with pytest.raises(ValueError, match="depth 34"):
-        ResNet(34)  # type: ignore[arg-type]
+        ResNet(34)
 
 
 def test_grey_becomes_three_channels_as_imagenet_has_them() -> None:
