@@ -1,4 +1,4 @@
-"""Preset `paper`: the authors' network, trained as they trained it."""
+"""Preset `paper`: the authors' network, with the losses and settings that they published."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,10 +53,6 @@ class Reconstructing:
 
     def trained(self) -> list[nn.Parameter]:
         return list(self.detector.network.parameters())
-
-    def optimizer(self, config: TrainConfig) -> torch.optim.Optimizer:
-        """Adam, whose weight decay is a penalty on the loss, as published: AdamW's is another thing."""
-        return torch.optim.Adam(self.trained(), config.learning_rate, weight_decay=config.weight_decay)
 
     def prepare(self) -> None:
         """Nothing of this preset has a closed form."""
