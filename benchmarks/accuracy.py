@@ -1,10 +1,16 @@
-"""Image-level detection quality on an MVTec-style folder: train/good, test/good, test/<kind>.
+"""Detection quality of presets on labelled folders, side by side: every figure on accuracy in the docs.
 
-    python -m benchmarks.accuracy DIR | --simulated [--bundle FOLDER] [--size 128] [--json]
+    python -m benchmarks.accuracy DIR... | --simulated [--preset NAME[:KEY=VALUE,...]]... [--seeds 3] [--json]
 
-Without --bundle it trains on train/good with the defaults. The test images are used for figures only.
---simulated makes the folder from the project's own line: 160 good parts to train on, 200 to test, and 25 of
-each defect.
+DIR is in MVTec's layout (train/good, test/good, test/<kind>, ground_truth/<kind>) or holds the four IDX files
+of MNIST or Fashion-MNIST. What `pyramidion evaluate` measures for one preset, this measures for each preset
+on each folder, and prints a table in Markdown. KEY is size, epochs, batch, encoder_weights, encoder_sha256,
+or an option of the preset:
+
+    python -m benchmarks.accuracy tiles --preset pyramid --preset features:encoder_weights=r18.safetensors
+
+--without leaves a kind of defect out of the figures over all. --simulated makes a folder from the project's
+own line: 160 good parts to train on, 200 to test, and 25 of each defect.
 """
 
 import argparse
@@ -12,18 +18,26 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
+from PIL import Image
 
-from capture.folder import image_files
 from capture.simulator import DEFECTS, GOOD, SimulatedLine
-from model import bundle
-from model.config import Progress, TrainConfig
-from model.scoring import Scorer
-from model.training import train
+from model.bundle import BundleError, load
+from model.config import TrainConfig
+from model.dataset import TooFewImagesError
+from model.evaluation.evaluate import Evaluation, Sets, evaluate, evaluate_bundle, open_sets
+from model.evaluation.sets import SetError
+from model.weights import WeightsError
+from pyramidion.commands.evaluate import configured_for
+from pyramidion.errors import UserError
+from pyramidion.evaluation import COLUMNS, caught, figure, groups, written
+
+_FIELDS = {field.name for field in fields(TrainConfig)} - {"preset", "seed", "options", "channels"}
 
 
 def simulate(folder: Path) -> None:
@@ -36,114 +50,150 @@ def simulate(folder: Path) -> None:
     for place, line, index, defect in wanted:
         file = folder / place / f"{index:04}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(line.encode(line.part(index, defect)))
+        part = line.part(index, defect)
+        file.write_bytes(line.encode(part))
+        if part.mask is not None:
+            mask = folder / "ground_truth" / defect / f"{file.stem}_mask.png"
+            mask.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(part.mask.astype(np.uint8) * 255).save(mask)
 
 
-def show(progress: Progress) -> None:
-    print(
-        f"\r{progress.stage} {progress.epoch}/{progress.epochs} loss {progress.loss:.4f} "
-        f"best {progress.best:.4f} {progress.seconds:.0f} s ",
-        end="",
-        file=sys.stderr,
-        flush=True,
-    )
+def configuration(spec: str, sets: Sets, defaults: dict[str, Any]) -> TrainConfig:
+    """Read NAME[:KEY=VALUE,...]; raises UserError."""
+    name, _, rest = spec.partition(":")
+    given: dict[str, Any] = dict(defaults)
+    options: dict[str, str] = {}
+    for word in filter(None, rest.split(",")):
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UserError(f"{word!r} in --preset {spec} is not KEY=VALUE")
+        if key not in _FIELDS:
+            options[key] = value
+        else:
+            given[key] = _field(key, value)
+    return configured_for(sets, name, options=options or None, **given)
 
 
-def recall_at(good: np.ndarray, bad: np.ndarray, rate: float) -> float:
-    """The share of `bad` above the threshold that rejects at most `rate` of these very `good` scores."""
-    allowed = int(rate * len(good) + 1e-9)
-    return float((bad > np.sort(good)[len(good) - 1 - allowed]).mean())
+def _field(key: str, value: str) -> Any:
+    """A field of TrainConfig from its text; raises UserError."""
+    try:
+        if key in ("size", "epochs", "batch", "patience"):
+            return (int(value), int(value)) if key == "size" else int(value)
+        if key in ("learning_rate", "weight_decay", "time_budget_s", "false_reject_rate"):
+            return float(value)
+    except ValueError:
+        raise UserError(f"{key}={value} in --preset is no number") from None
+    return value
 
 
-def measure(folder: Path, scorer: Scorer) -> dict[str, Any]:
-    scores: dict[str, np.ndarray] = {}
-    images, seconds = 0, 0.0
-    scorer.warm_up()
-    for kind in sorted(p for p in (folder / "test").iterdir() if p.is_dir()):
-        data = [p.read_bytes() for p in image_files(kind)]
-        started = time.perf_counter()
-        found = scorer.score([scorer.decode(d).array for d in data])
-        seconds += time.perf_counter() - started
-        images += len(data)
-        scores[kind.name] = np.array([s.score for s in found])
-    good = scores.pop("good")
-    bad = np.concatenate(list(scores.values()))
+def show(what: str, done: int, total: int) -> None:
+    end = "\n" if done == total and what.startswith("scoring") else ""
+    print(f"\r\033[K{what} {done}/{total}", end=end, file=sys.stderr, flush=True)
 
-    def auroc(defects: np.ndarray) -> float:
-        labels = np.r_[np.zeros(len(good)), np.ones(len(defects))]
-        return float(roc_auc_score(labels, np.r_[good, defects]))
 
+def without(sets: Sets, kinds: Sequence[str]) -> Sets:
+    """The sets less some kinds of defects; raises SetError for one that there is not."""
+    for one in sets.values():
+        unknown = set(kinds) - set(one.kinds)
+        if unknown:
+            raise SetError(f"{one.name} has no {', '.join(sorted(unknown))}; it has {', '.join(one.kinds)}")
     return {
-        "image_auroc": auroc(bad),
-        "recall_at_0.5%": recall_at(good, bad, 0.005),
-        "recall_at_1%": recall_at(good, bad, 0.01),
-        "defects": {
-            kind: {"images": len(s), "image_auroc": auroc(s), "caught": float((s > scorer.threshold).mean())}
-            for kind, s in scores.items()
-        },
-        "threshold": scorer.threshold,
-        "false_reject_rate": float((good > scorer.threshold).mean()),
-        "caught": float((bad > scorer.threshold).mean()),
-        "good_images": len(good),
-        "images_per_s": images / seconds,
+        name: replace(one, test=tuple(item for item in one.test if item.kind not in kinds))
+        for name, one in sets.items()
     }
+
+
+def table(done: Sequence[tuple[str, Evaluation]], *, parts: bool) -> str:
+    """Markdown: a row for each preset on each folder and, with `parts`, for each kind or class."""
+    names = [name for _, name in COLUMNS]
+    head = ["set", "preset", "seeds", *names, "caught", "false rejects", "training s", "images/s"]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for spec, one in done:
+        report = one.report
+        cells = [
+            report["set"],
+            spec,
+            str(len(report["seeds"])),
+            *(written(figure(report, place), report["spread"].get(place[0])) for place, _ in COLUMNS),
+            caught(report["threshold"]["caught"]),
+            f"{report['threshold']['false_reject_rate']:.2%}",
+            "" if report["training_s"] is None else f"{report['training_s']:.0f}",
+            f"{report['images_per_s']:.0f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+        for name, part in groups(report)[1].items() if parts else ():
+            share = part["caught"] if "caught" in part else part["threshold"]["caught"]
+            its = part.get("spread", {})
+            figures = [written(figure(part, place), its.get(place[0])) for place, _ in COLUMNS]
+            lines.append(
+                f"| {report['set']}, {name} | {spec} | | {' | '.join([*figures, caught(share)])} | | | |"
+            )
+    return "\n".join(lines)
+
+
+def measure(options: argparse.Namespace, folders: Sequence[Path]) -> list[tuple[str, Evaluation]]:
+    done: list[tuple[str, Evaluation]] = []
+    defaults: dict[str, Any] = {"epochs": options.epochs}
+    if options.size:
+        defaults["size"] = (options.size, options.size)
+    classes = options.classes.split(",") if options.classes else None
+    for folder in folders:
+        sets = without(open_sets(folder, classes, training=options.bundle is None), options.without)
+        if options.bundle is not None:
+            judge = load(options.bundle)
+            one = evaluate_bundle(sets, judge, device=options.device, told=show)
+            done.append((judge.version[:12], one))
+            continue
+        for spec in options.preset:
+            started = time.perf_counter()
+            config = configuration(spec, sets, defaults)
+            one = evaluate(sets, config, options.seed, device=options.device, told=show)
+            one.report["seconds"] = time.perf_counter() - started
+            done.append((spec, one))
+    return done
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("--simulated", action="store_true", help="measure on simulated parts")
-    parser.add_argument("--bundle", type=Path, help="a bundle's folder; without it a model is trained")
-    parser.add_argument(
-        "--size", type=int, default=TrainConfig().size[0], help="side that images are squashed to"
-    )
-    parser.add_argument("--epochs", type=int, default=TrainConfig().epochs)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("folder", type=Path, nargs="*")
+    parser.add_argument("--simulated", action="store_true", help="measure on simulated parts (too)")
+    parser.add_argument("--preset", action="append", help="NAME[:KEY=VALUE,...]; repeat it to compare")
+    parser.add_argument("--bundle", type=Path, help="a bundle's folder; without it models are trained")
+    parser.add_argument("--size", type=int, help="side that images are squashed to")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--seed", type=int, action="append", help="one training each; repeat it")
+    parser.add_argument("--seeds", type=int, help="trainings with the seeds 0, 1, ...")
+    parser.add_argument("--classes", help="of IDX files: those that are good in turn, such as 0,3")
+    parser.add_argument("--without", action="append", default=[], metavar="KIND", help="a kind to leave out")
+    parser.add_argument("--parts", action="store_true", help="also a row for each kind or class")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    if options.simulated == (options.folder is not None):
-        parser.error("give either a folder or --simulated")
+    if not options.simulated and not options.folder:
+        parser.error("give folders, or --simulated")
+    options.preset = options.preset or ["pyramid"]
+    options.seed = options.seed or list(range(options.seeds or 1))
     with tempfile.TemporaryDirectory() as made:
+        folders = list(options.folder)
         if options.simulated:
-            options.folder = Path(made) / "simulated"
-            simulate(options.folder)
-        run(parser, options)
-
-
-def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    if not (options.folder / "test" / "good").is_dir():
-        parser.error(
-            f"{options.folder} has no test/good: give a folder with train/good, test/good, test/<kind>"
-        )
-    report: dict[str, Any] = {"folder": options.folder.name}
-    if options.bundle:
-        loaded = bundle.load(options.bundle)
-    else:
-        config = TrainConfig(size=(options.size, options.size), epochs=options.epochs, seed=options.seed)
-        started = time.perf_counter()
-        data = [p.read_bytes() for p in image_files(options.folder / "train" / "good")]
-        trained = train(data, config, device=options.device, progress=show)
-        report["training_s"] = time.perf_counter() - started
-        report["training_images"] = trained.facts.images
-        report["best_epoch"] = trained.facts.best_epoch
-        print(file=sys.stderr)
-        with tempfile.TemporaryDirectory() as root:
-            loaded = bundle.load(bundle.save(trained, Path(root), product=options.folder.name).folder)
-    report["calibration"] = loaded.calibration.note
-    report |= measure(options.folder, Scorer(loaded, options.device))
+            folders.append(Path(made) / "simulated")
+            simulate(folders[-1])
+        try:
+            done = measure(options, folders)
+        except (SetError, WeightsError, UserError, BundleError, TooFewImagesError) as error:
+            parser.exit(1, f"error: {error}\n")
     if options.json:
-        print(json.dumps(report, indent=2))
+        print(json.dumps([{"asked": spec, **one.report} for spec, one in done], indent=2))
         return
-    for name, value in report.items():
-        if name == "defects":
-            for kind, row in value.items():
-                figures = f"AUROC {row['image_auroc']:.3f}  caught {row['caught']:.1%}"
-                print(f"  {kind:<16} {row['images']:>4} images  {figures}")
-        else:
-            print(f"{name:<18} {value:.4g}" if isinstance(value, float) else f"{name:<18} {value}")
+    print(table(done, parts=options.parts))
+    for spec, one in done:
+        for note in one.report["notes"]:
+            print(f"{one.report['set']}, {spec}: {note}", file=sys.stderr)
+        for what in ("left_out", "overlap"):
+            if one.report[what]:
+                print(f"warning: {one.report['set']}: {what} {one.report[what]}", file=sys.stderr)
 
 
 if __name__ == "__main__":
