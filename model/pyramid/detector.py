@@ -9,26 +9,35 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.detector import Detector, Judged
+from model.pyramid.gist import Gist
 from model.pyramid.network import NetworkConfig, PyramidAutoencoder, Restored
 from model.pyramid.residuals import CLUES, smooth
 
 EVIDENCE = ("comparison", *CLUES)
 _WEIGHTS = {"comparison": 0.75, "structure": 0.25}  # the other clues reach the map through the comparison
-_TOP_SHARE = 0.001  # of the map: the score is the mean of the highest pixels, steadier than the highest alone
-_FLOOR = 4.0  # added to the standardised map, so that scores are positive and their logarithm exists
+_TOP_SHARE = 0.001  # of the map: steadier than the highest pixel alone
+_FLOOR = 4.0  # added to the standardised map, so that it is positive and its logarithm exists
+_STEEP = 2.0  # the greatest of several evidences counts more than their mean, as in a norm of this power
 
 
 class PyramidDetector(Detector):
-    """`normal_*` are the mean and deviation of the evidence maps on held-out good images."""
+    """`normal_*` are the mean and deviation of the evidence maps on held-out good images.
+
+    The score unites the map's highest pixels with the gist's two distances, each in deviations from what is
+    usual; `local_normal` (2,) are the mean and deviation of the logarithm of the first.
+    """
 
     preset = "pyramid"
     config: NetworkConfig
     normal_mean: Tensor
     normal_deviation: Tensor
+    local_normal: Tensor
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
         self.network = PyramidAutoencoder(config)
+        self.gist = Gist(config.channels, config.gist, config.kept)
+        self.register_buffer("local_normal", torch.tensor([0.0, 1.0]))
         height, width = config.size[0] // 2, config.size[1] // 2
         self.register_buffer("normal_mean", torch.zeros(1, len(EVIDENCE), height, width))
         self.register_buffer("normal_deviation", torch.ones(1, len(EVIDENCE), height, width))
@@ -43,24 +52,39 @@ class PyramidDetector(Detector):
         spread = smooth((evidence - mean).square().mean(0, keepdim=True), 9)
         overall = spread.mean((2, 3), keepdim=True)
         self.normal_mean.copy_(mean)
-        self.normal_deviation.copy_(
-            (0.5 * spread + 0.5 * overall).sqrt().clamp_min(1e-6)
-        )  # few images: shrink
+        deviation = (0.5 * spread + 0.5 * overall).sqrt()  # few images: shrink
+        self.normal_deviation.copy_(deviation.clamp_min(1e-6))
+        highest = _highest(self.local_map(evidence)).log()
+        self.local_normal.copy_(torch.stack([highest.mean(), highest.std().clamp_min(1e-3)]))
 
-    def judge(self, evidence: Tensor) -> Judged:
-        """Fuse evidence maps to one map at full size and one score an image."""
+    def local_map(self, evidence: Tensor) -> Tensor:
+        """Fuse evidence maps to one at full size, (B, H, W), positive."""
         standard = (evidence - self.normal_mean) / self.normal_deviation
         shares = [_WEIGHTS.get(name, 0.0) for name in EVIDENCE]
         weights = torch.tensor(shares, device=evidence.device).view(1, -1, 1, 1)
-        fused = (standard.clamp(-_FLOOR, 50) * weights).sum(1, keepdim=True) + _FLOOR
-        height, width = evidence.shape[-2:]
-        full = functional.interpolate(smooth(fused, 3), scale_factor=2, mode="bilinear", align_corners=False)[
-            :, 0
-        ]
-        top = max(4, round(_TOP_SHARE * 4 * height * width))
-        return Judged(full.flatten(1).topk(top, 1).values.mean(1), full)
+        fused = (standard.clamp(-_FLOOR, 50) * weights).sum(1, keepdim=True).clamp_min(0.1 - _FLOOR) + _FLOOR
+        full = functional.interpolate(smooth(fused, 3), scale_factor=2, mode="bilinear", align_corners=False)
+        return full[:, 0]
+
+    def judge(self, evidence: Tensor, gist: Tensor) -> Judged:
+        """Unite evidence maps (B, E, h, w) and gist (B, 2); the score is the mean of the map's top pixels.
+
+        The map is the local one, scaled: where it is the whole image that is unlike good parts, all of it is.
+        """
+        local = self.local_map(evidence)
+        highest = _highest(local)
+        mean, deviation = self.local_normal
+        deviations = torch.cat([((highest.log() - mean) / deviation)[:, None], gist], 1)  # (B, 3)
+        score = functional.softplus(deviations).pow(_STEEP).mean(1).pow(1 / _STEEP)
+        return Judged(score, local * (score / highest)[:, None, None])
 
     def forward(self, images: Tensor) -> Judged:
         """`images` are (B, C, H, W) in [0, 1], float32."""
         x = self.standardise(images)
-        return self.judge(self.evidence(self.network(x)))
+        return self.judge(self.evidence(self.network(x)), self.gist(images))
+
+
+def _highest(maps: Tensor) -> Tensor:
+    """Mean of the highest pixels of each map (B, H, W)."""
+    top = max(4, round(_TOP_SHARE * maps[0].numel()))
+    return maps.flatten(1).topk(top, 1).values.mean(1)

@@ -28,7 +28,10 @@ _FAR = 10.0  # in usual residuals: beyond it, more is not more of a defect
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """`size` is (height, width), both multiples of 32; the pyramid's magnifications divide the last grid."""
+    """`size` is (height, width), both multiples of 32; the pyramid's magnifications divide the last grid.
+
+    `gist` is the size of the latent space in which the nearest of `kept` good parts are looked up.
+    """
 
     channels: int = 1
     size: tuple[int, int] = (128, 128)
@@ -36,6 +39,8 @@ class NetworkConfig:
     latent: int = 64
     grid: int = 24
     components: int = 64
+    gist: int = 256
+    kept: int = 256
     magnifications: tuple[int, ...] = (1, 2, 4, 8)
 
 

@@ -21,10 +21,14 @@ _VALIDATION_SEED = 20_210_110  # the corruptions of held-out images are the same
 
 @dataclass(frozen=True)
 class Options:
-    """`width` is the channels of the encoder's first stage; `components` the most that draw a part."""
+    """`width` is the channels of the encoder's first stage; `components` the most that draw a part.
+
+    `kept` is how many good parts are remembered whole, to tell how unlike all of them an image is.
+    """
 
     width: int = 16
     components: int = 256
+    kept: int = 4096
 
 
 class Restoring:
@@ -46,6 +50,7 @@ class Restoring:
 
     def prepare(self) -> None:
         self.detector.learn_scale(self._good)
+        self.detector.gist.fit(torch.cat([self._good, self._held_out]))
         self._good = self.detector.standardise(self._good)
         self._held_out = self.detector.standardise(self._held_out)
         self._folds = fit_template(self.detector.network.template, self._good)
@@ -95,7 +100,13 @@ def _build(config: TrainConfig, channels: int, count: int) -> PyramidDetector:
     options = read_options(Options, config.options)
     components = min(options.components, count - 1)
     return PyramidDetector(
-        NetworkConfig(channels=channels, size=config.size, width=options.width, components=components)
+        NetworkConfig(
+            channels=channels,
+            size=config.size,
+            width=options.width,
+            components=components,
+            kept=min(options.kept, count),
+        )
     )
 
 

@@ -51,11 +51,16 @@ def fit_template(template: Template, images: Tensor) -> Folds:
 
 
 def components(images: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Mean (C, H, W) and up to `most` principal components (K, C * H * W), from the images' Gram matrix."""
+    """Mean (C, H, W) and up to `most` principal components (K, C * H * W).
+
+    From the smaller of two matrices: of the images' products with one another, or of the pixels'.
+    """
     mean = images.mean(0)
-    centred = (images - mean).flatten(1)  # (N, D), far fewer images than pixels
-    values, vectors = torch.linalg.eigh((centred @ centred.T).double())
+    centred = (images - mean).flatten(1)  # (N, D)
+    by_image = len(centred) <= centred.shape[1]
+    products = centred @ centred.T if by_image else centred.T @ centred
+    values, vectors = torch.linalg.eigh(products.double())
     kept = values > 1e-6 * values[-1].clamp_min(1e-12)
     values, vectors = values[kept][-most:], vectors[:, kept][:, -most:]
-    basis = (vectors / values.sqrt()).T.float() @ centred
+    basis = (vectors / values.sqrt()).T.float() @ centred if by_image else vectors.T.float().contiguous()
     return mean, basis

@@ -111,7 +111,7 @@ def test_a_time_budget_ends_the_fit(make_parts: Parts, quick: TrainConfig) -> No
         ({"size": (100, 100)}, "multiples of 32"),
         ({"false_reject_rate": 0.0}, "between 0 and 1"),
         ({"epochs": 0}, "at least 1"),
-        ({"options": {"widht": 8}}, "no option 'widht'; there are: components, width"),
+        ({"options": {"widht": 8}}, "no option 'widht'; there are: components, kept, width"),
         ({"options": {"width": "broad"}}, "option width is 'broad'"),
         ({"encoder_weights": "resnet18.pth"}, "takes no encoder weights"),
         ({"name": "piramid"}, "no preset 'piramid'; there are: pyramid"),
