@@ -4,6 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +17,8 @@ from model.config import TrainConfig, Watch
 from model.detector import Detector
 from model.inference import has_fast_bf16
 
-_LEAST_BATCHES = 12
+_LEAST_BATCHES, _MOST_BATCHES = 12, 48
+_SMALL = 64 * 64  # pixels: smaller images go in larger batches, since a step costs its overhead
 
 
 class Recipe(Protocol):
@@ -58,9 +60,10 @@ def fit(
     generator = torch.Generator(device).manual_seed(config.seed)
     recipe.prepare()
     optimizer = torch.optim.AdamW(recipe.trained(), config.learning_rate, weight_decay=config.weight_decay)
-    batches = max(1, count // config.batch)
+    batch = config.batch * max(1, min(4, _SMALL // math.prod(config.size)))
+    batches = max(1, count // batch)
     passes = math.ceil(_LEAST_BATCHES / batches)  # of few images an epoch makes several
-    batches *= passes
+    batches = min(batches * passes, _MOST_BATCHES)  # and of many it sees a share
     best, best_epoch, best_state = math.inf, 0, detector.state_dict()
     spent_before = 0.0
     found = checkpoint.read(kept) if kept is not None else None
@@ -75,7 +78,7 @@ def fit(
         if _is_over(epoch - 1, best_epoch, time.monotonic() - started, config):
             break
         detector.train()
-        for step, chosen in enumerate(_batches(count, config.batch, passes, generator)):
+        for step, chosen in enumerate(islice(_batches(count, batch, passes, generator), batches)):
             watch.check()
             done = (epoch - 1 + step / batches) / config.epochs
             if config.time_budget_s is not None:

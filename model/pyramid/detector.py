@@ -17,6 +17,9 @@ EVIDENCE = ("comparison", *CLUES)
 _WEIGHTS = {"comparison": 0.75, "structure": 0.25}  # the other clues reach the map through the comparison
 _TOP_SHARE = 0.001  # of the map: steadier than the highest pixel alone
 _FLOOR = 4.0  # added to the standardised map, so that it is positive and its logarithm exists
+# What map, unexplained and unlike count for. A thumbnail has no detail apart from the whole.
+_SHARES, _THUMBNAIL_SHARES = (1.0, 1.0, 1.0), (0.25, 0.25, 1.0)
+_THUMBNAIL = 64  # pixels a side: below
 _STEEP = 2.0  # the greatest of several evidences counts more than their mean, as in a norm of this power
 
 
@@ -32,12 +35,15 @@ class PyramidDetector(Detector):
     normal_mean: Tensor
     normal_deviation: Tensor
     local_normal: Tensor
+    shares: Tensor
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
         self.network = PyramidAutoencoder(config)
         self.gist = Gist(config.channels, config.gist, config.kept)
         self.register_buffer("local_normal", torch.tensor([0.0, 1.0]))
+        shares = _THUMBNAIL_SHARES if min(config.size) < _THUMBNAIL else _SHARES
+        self.register_buffer("shares", torch.tensor(shares), persistent=False)
         height, width = config.size[0] // 2, config.size[1] // 2
         self.register_buffer("normal_mean", torch.zeros(1, len(EVIDENCE), height, width))
         self.register_buffer("normal_deviation", torch.ones(1, len(EVIDENCE), height, width))
@@ -75,7 +81,8 @@ class PyramidDetector(Detector):
         highest = _highest(local)
         mean, deviation = self.local_normal
         deviations = torch.cat([((highest.log() - mean) / deviation)[:, None], gist], 1)  # (B, 3)
-        score = functional.softplus(deviations).pow(_STEEP).mean(1).pow(1 / _STEEP)
+        strength = functional.softplus(deviations) * self.shares  # (B, 3)
+        score = strength.pow(_STEEP).mean(1).pow(1 / _STEEP)
         return Judged(score, local * (score / highest)[:, None, None])
 
     def forward(self, images: Tensor) -> Judged:

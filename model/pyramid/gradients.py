@@ -13,29 +13,28 @@ from torch.nn import functional
 
 # Deviation of the blur in pixels, and the step between the pixels that are looked at: what is blurred is seen
 # as well on a coarser grid, for a quarter of the time.
-_SCALES = ((0.6, 1), (1.2, 2), (2.4, 2))
+_SCALES = ((0.5, 1), (1.0, 2), (2.0, 2))
 _POOLED = {1: 0.0, 2: 0.0625}  # variance that pooling has blurred already, in its own pixels
 _DIRECTIONS = 8
-_POWER = 0.35  # of a cell's mean gradient: a faint edge counts nearly as much as a strong one
+_POWER = 0.3  # of a cell's mean gradient: a faint edge counts nearly as much as a strong one
 _ENOUGH = 128  # pixels a side
-_GREY = 2.0  # weight of the channels' means beside the gradients
+_CELL = 4  # pixels
+_GREY = 1.0  # weight of the channels' means beside the gradients
 
 
 def gradients(images: Tensor) -> Tensor:
     """(B, C, H, W) in [0, 1], float32, to (B, 24 + C, h, w).
 
-    A cell stands every 2 pixels of images below 64 pixels, else every 4. From 256 pixels on, images are
+    A cell stands every 4 pixels. From 256 pixels on, images are
     made smaller first: the fine detail is for the network to see, this looks at the whole.
     """
     side = min(images.shape[-2:])
-    cell = 2 if side < 64 else 4
     if side >= 2 * _ENOUGH:
         images = functional.avg_pool2d(images, side // _ENOUGH)
     angles = torch.arange(_DIRECTIONS, device=images.device) * (2 * math.pi / _DIRECTIONS)
     steer = torch.stack([angles.cos(), angles.sin()], 1)[:, :, None, None]  # (8, 2, 1, 1)
     levels = []
-    for scale, longest in _SCALES:
-        step = min(longest, cell // 2)
+    for scale, step in _SCALES:
         seen = functional.avg_pool2d(images, step) if step > 1 else images
         blurred = _blur(seen, math.sqrt((scale / step) ** 2 - _POOLED[step]))
         summed: Tensor | None = None
@@ -46,8 +45,8 @@ def gradients(images: Tensor) -> Tensor:
             edges = functional.conv2d(torch.cat([across, down], 1), steer).relu_()  # (B, 8, H, W)
             summed = edges if summed is None else summed + edges
         assert summed is not None
-        levels.append(_cells(summed, cell // step).clamp_min(1e-6).pow(_POWER))
-    return torch.cat([*levels, _GREY * _cells(images, cell)], 1)
+        levels.append(_cells(summed, _CELL // step).clamp_min(1e-6).pow(_POWER))
+    return torch.cat([*levels, _GREY * _cells(images, _CELL)], 1)
 
 
 def _cells(values: Tensor, cell: int) -> Tensor:
