@@ -4,11 +4,13 @@ from typing import Any
 
 from model.config import TrainConfig
 from model.detector import Detector
+from model.features.preset import PRESET as FEATURES
 from model.paper.preset import PRESET as PAPER
 from model.preset import Preset
 from model.pyramid.preset import PRESET as PYRAMID
+from model.tiling import Tiled
 
-PRESETS: dict[str, Preset] = {preset.name: preset for preset in (PYRAMID, PAPER)}
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in (PYRAMID, FEATURES, PAPER)}
 DEFAULT = PYRAMID.name
 
 
@@ -33,5 +35,12 @@ def restore(network: dict[str, Any]) -> Detector:
 
     Raises ValueError, KeyError or TypeError for a description that no preset of this release wrote.
     """
-    described = {key: tuple(v) if isinstance(v, list) else v for key, v in network.items() if key != "preset"}
-    return preset(network["preset"]).restore(described)
+    chosen = preset(network["preset"])
+    if "inner" in network:
+        return Tiled(chosen.restore(_plain(network["inner"])), int(network["tiles"]))
+    return chosen.restore(_plain(network))
+
+
+def _plain(network: dict[str, Any]) -> dict[str, Any]:
+    """Give it as the config's dataclass wants it: without the preset's name, tuples for JSON's lists."""
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in network.items() if key != "preset"}

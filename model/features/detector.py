@@ -1,0 +1,102 @@
+"""From features and their drawing to an anomaly map and a score."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from model.detector import Detector, Judged
+from model.features.encoder import FrozenEncoder
+from model.features.network import FeatureNetwork, NetworkConfig
+from model.features.normal import PlaceScale, Whitening
+from model.features.whole import Whole
+from model.pyramid.residuals import smooth
+
+EVIDENCE = ("comparison", "residual", "features")
+_WEIGHTS = (0.5, 0.25, 0.25)  # chosen by synthesised defects: see docs/adr/0013
+_TOP_SHARE = 0.005  # of the grid: steadier than the highest place alone
+_FLOOR = 4.0  # added to the standardised map, so that it is positive and its logarithm exists
+_LEAST_RESIDUAL = 1e-2  # of the mean variance, in directions in which residuals hardly vary
+_STEEP = 2.0  # the greater of two evidences counts more than their mean, as in a norm of this power
+
+
+class FeaturesDetector(Detector):
+    """The score unites the map's highest places with the distance of the whole image, each in deviations.
+
+    `local_normal` (2,) are the mean and deviation of the logarithm of the former on held-out good images.
+    """
+
+    preset = "features"
+    config: NetworkConfig
+    local_normal: Tensor
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config)
+        self.encoder = FrozenEncoder(config.depth, config.grid)
+        self.network = FeatureNetwork(self.encoder.features, config)
+        self.usual = Whitening(self.encoder.features)
+        self.usual_residual = Whitening(self.encoder.features)
+        self.scale = PlaceScale(len(EVIDENCE), config.grid)
+        self.whole = Whole(self.encoder.features, config.components)
+        self.register_buffer("local_normal", torch.tensor([0.0, 1.0]))
+
+    def residual(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, F, h, w) to what the drawing left of them, and the logits (B, 1, h, w)."""
+        standard = self.usual.standardise(features).contiguous(memory_format=torch.channels_last)
+        compared = self.network(standard)
+        return standard - compared.drawn.float(), compared.logits.float()
+
+    def evidence(self, features: Tensor) -> Tensor:
+        """(B, F, h, w) to (B, len(EVIDENCE), h, w), float32."""
+        left, logits = self.residual(features)
+        # In bfloat16 distances would be worth little: they are of nearly equal numbers.
+        with torch.autocast(features.device.type, enabled=False):
+            return torch.cat([logits, self.usual_residual.distance(left), self.usual.distance(features)], 1)
+
+    def fit_normal(self, fitted: Iterable[Tensor], held_out: Iterable[Tensor]) -> None:
+        """Learn what is usual from parts of features (B, F, h, w) of good images.
+
+        Which way residuals vary comes from the many images that were fitted to; how much evidence is usual
+        comes from those that were not.
+        """
+        self.usual_residual.learn((self.residual(part)[0] for part in fitted), _LEAST_RESIDUAL)
+        evidence = torch.cat([self.evidence(part) for part in held_out])
+        self.scale.learn(evidence)
+        highest = _highest(self.local_map(evidence)).log()
+        self.local_normal.copy_(torch.stack([highest.mean(), highest.std().clamp_min(1e-3)]))
+
+    def local_map(self, evidence: Tensor) -> Tensor:
+        """Fuse evidence (B, E, h, w) to (B, 1, h, w), positive."""
+        weights = torch.tensor(_WEIGHTS, device=evidence.device).view(1, -1, 1, 1)
+        fused: Tensor = (self.scale(evidence).clamp(-_FLOOR, 50) * weights).sum(1, keepdim=True)
+        return fused.clamp_min(0.1 - _FLOOR) + _FLOOR
+
+    def judge(self, evidence: Tensor, vectors: Tensor) -> Judged:
+        """Unite evidence (B, E, h, w) and the whole images' vectors (B, V).
+
+        The map is the local one, scaled: where it is the whole image that is unlike good parts, all of it is.
+        """
+        local = self.local_map(evidence)
+        highest = _highest(local)
+        mean, deviation = self.local_normal
+        deviations = torch.stack([(highest.log() - mean) / deviation, self.whole(vectors)], 1)
+        score = functional.softplus(deviations).pow(_STEEP).mean(1).pow(1 / _STEEP)
+        full = functional.interpolate(
+            smooth(local, 3), size=self.config.size, mode="bilinear", align_corners=False
+        )
+        return Judged(score, full[:, 0] * (score / highest)[:, None, None])
+
+    def forward(self, images: Tensor) -> Judged:
+        """`images` are (B, 1 or 3, H, W) in [0, 1], float32, of the config's size; so is the map."""
+        features = self.encoder(images)
+        evidence = self.evidence(features)
+        vectors = self.whole.pool(self.usual.standardise(features))
+        with torch.autocast(images.device.type, enabled=False):
+            return self.judge(evidence, vectors)
+
+
+def _highest(maps: Tensor) -> Tensor:
+    """Mean of the highest places of each map (B, 1, h, w)."""
+    top = max(3, round(_TOP_SHARE * maps[0].numel()))
+    return maps.flatten(1).topk(top, 1).values.mean(1)
