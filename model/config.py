@@ -5,7 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
+from model.augmentation import AUTO, require
 from model.images import MAX_PIXELS
+from model.tiling import whole_size
+
+_MOST_TILES = 16  # a side
 
 Stage = Literal["read", "fit", "calibrate"]
 Option = str | int | float | bool
@@ -20,8 +24,10 @@ class TrainingStoppedError(Exception):
 class TrainConfig:
     """One training. `model.presets.configure` makes it with a preset's own defaults.
 
-    `size` is (height, width). `time_budget_s` bounds fitting, but not repeatably. `options` are the preset's
-    own; `encoder_weights` is a file or URL in torchvision's layout, for presets that take one.
+    `size` is (height, width): of a whole image, or of each of `tiles` a side. `augment` is auto, none, or
+    changes by name (see model.augmentation); `augment_shift` is a share of the image's sides and
+    `augment_light` of its brightness. `time_budget_s` bounds fitting, but not repeatably. `options` are the
+    preset's own; `encoder_weights` is a file or URL in torchvision's layout, for presets that take one.
     """
 
     preset: str = "pyramid"
@@ -38,6 +44,10 @@ class TrainConfig:
     max_pixels: int = MAX_PIXELS
     encoder_weights: str | None = None
     encoder_sha256: str | None = None
+    tiles: int = 1
+    augment: str = AUTO
+    augment_shift: float = 0.02
+    augment_light: float = 0.05
     options: Mapping[str, Option] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -45,6 +55,21 @@ class TrainConfig:
             raise ValueError(f"false_reject_rate is {self.false_reject_rate}, but must lie between 0 and 1")
         if self.epochs < 1 or self.batch < 2 or self.patience < 1:
             raise ValueError(f"epochs and patience must be at least 1 and batch at least 2 in {self}")
+        if not 1 <= self.tiles <= _MOST_TILES:
+            raise ValueError(
+                f"tiles is {self.tiles}, but is a number of tiles a side from 1 to {_MOST_TILES}"
+            )
+        if not (0 <= self.augment_shift < 0.5 and 0 <= self.augment_light < 1):
+            raise ValueError(
+                f"augment_shift is {self.augment_shift} and augment_light {self.augment_light}, but the one "
+                "is at least 0 and below 0.5, the other at least 0 and below 1"
+            )
+        require(self.augment)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) that a whole image is scaled to."""
+        return whole_size(self.size, self.tiles)
 
 
 def read_options(kind: type[Options], given: Mapping[str, Option]) -> Options:

@@ -55,7 +55,10 @@ def read_good(images: Sequence[bytes], config: TrainConfig, watch: Watch) -> Goo
             watch.check()
             try:
                 decoded = decode(
-                    images[places[name]], channels=channels, size=config.size, max_pixels=config.max_pixels
+                    images[places[name]],
+                    channels=channels,
+                    size=config.image_size,
+                    max_pixels=config.max_pixels,
                 )
             except UnreadableImageError as error:
                 raise UnreadableImageError(error.reason, places[name]) from error

@@ -17,7 +17,8 @@ from model.config import TrainConfig, Watch
 from model.detector import Detector
 from model.inference import has_fast_bf16
 
-_LEAST_BATCHES, _MOST_BATCHES = 12, 48
+_LEAST_BATCHES = 12
+_MOST_IMAGES = 768  # that an epoch sees: of thousands, each next epoch sees others
 _SMALL = 64 * 64  # pixels: smaller images go in larger batches, since a step costs its overhead
 
 
@@ -63,7 +64,7 @@ def fit(
     batch = config.batch * max(1, min(4, _SMALL // math.prod(config.size)))
     batches = max(1, count // batch)
     passes = math.ceil(_LEAST_BATCHES / batches)  # of few images an epoch makes several
-    batches = min(batches * passes, _MOST_BATCHES)  # and of many it sees a share
+    batches = min(batches * passes, max(_LEAST_BATCHES, _MOST_IMAGES // batch))
     best, best_epoch, best_state = math.inf, 0, detector.state_dict()
     spent_before = 0.0
     found = checkpoint.read(kept) if kept is not None else None

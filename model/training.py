@@ -3,12 +3,16 @@
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from model import checkpoint
+from model.augmentation import Measured, choose, multiply
 from model.calibration import Calibration, calibrate
 from model.config import Progress, TrainConfig, TrainingStoppedError, Watch
 from model.dataset import TooFewImagesError, read_good
@@ -17,6 +21,8 @@ from model.fitting import fit
 from model.images import UnreadableImageError
 from model.inference import judge, to_batch, to_device
 from model.presets import preset
+from model.pyramid.gist import Unexplained
+from model.tiling import Tiled, cut
 
 __all__ = [
     "Progress",
@@ -29,6 +35,8 @@ __all__ = [
     "train",
 ]
 
+_MEASURED = 1000  # images at most: more would not change which augmentation is harmless
+
 
 @dataclass(frozen=True)
 class TrainingFacts:
@@ -40,6 +48,7 @@ class TrainingFacts:
     epochs: int
     best_epoch: int
     losses: tuple[float, ...]  # on the held-out images, one an epoch
+    augmentation: tuple[Measured, ...]
 
 
 @dataclass(frozen=True)
@@ -77,14 +86,23 @@ def train(
     good = read_good(images, config, watch)
     place = torch.device(device)
     kept = None if checkpoints is None else checkpoints / f"{_identity(config, good.sha256)}.safetensors"
+    if kept is not None:
+        checkpoint.remove_stale(kept.parent, kept)
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not ours to change
         torch.manual_seed(config.seed)
-        detector = to_device(chosen.build(config, good.channels, len(good.fit)), place)
-        recipe = chosen.recipe(detector, to_batch(good.fit, place), to_batch(good.validate, place), config)
-        best_epoch = fit(recipe, len(good.fit), config, watch, place, kept)
+        shown = _tiles(to_batch(good.fit, place), config)
+        held_out = _tiles(to_batch(good.validate, place), config)
+        measured = _augmentation(shown, held_out, config) if chosen.augments else []
+        taken = [one.name for one in measured if one.taken]
+        shown = multiply(shown, taken, config.augment_shift, config.augment_light)
+        detector = to_device(chosen.build(config, good.channels, len(shown)), place)
+        recipe = chosen.recipe(detector, shown, held_out, config)
+        best_epoch = fit(recipe, len(shown), config, watch, place, kept)
         watch.report("calibrate")
         with torch.inference_mode():
             recipe.finish()
+    if config.tiles > 1:
+        detector = to_device(Tiled(detector, config.tiles), place).eval()
     scores = [scored.score for scored in judge(detector, good.calibrate, place)]
     calibration = calibrate(scores, config.false_reject_rate)
     facts = TrainingFacts(
@@ -96,10 +114,21 @@ def train(
         epochs=len(watch.losses),
         best_epoch=best_epoch,
         losses=tuple(watch.losses),
+        augmentation=tuple(measured),
     )
     if kept is not None:
         kept.unlink(missing_ok=True)
     return Trained(detector.cpu(), config, calibration, facts)
+
+
+def _tiles(images: Tensor, config: TrainConfig) -> Tensor:
+    return images if config.tiles == 1 else cut(images, config.size)
+
+
+def _augmentation(good: Tensor, held_out: Tensor, config: TrainConfig) -> list[Measured]:
+    """Say what may be done to good images, measured by how far a linear autoencoder puts held-out ones."""
+    distance = Unexplained.of(good[:: math.ceil(len(good) / _MEASURED)])
+    return choose(held_out[:_MEASURED], distance, config.augment, config.augment_shift, config.augment_light)
 
 
 def _identity(config: TrainConfig, data_sha256: str) -> str:

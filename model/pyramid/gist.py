@@ -16,14 +16,31 @@ from model.pyramid.gradients import gradients
 GIST = ("unexplained", "unlike")
 _COARSE, _FINE = 4, 8  # cells a side
 _COARSE_FLOOR, _FINE_FLOOR = 1e-5, 0.1  # added to each direction's variance, in units of their mean
+_PRECISE = 1e-3
 _NEAREST = 3
-_FOLDS = 3
+_FOLDS, _MANY = 3, 1000
 
 
 @dataclass(frozen=True)
 class _Subspace:
     mean: Tensor  # (D,)
     whiten: Tensor  # (D, K)
+
+
+@dataclass(frozen=True)
+class Unexplained:
+    """How far images (B, C, H, W) are from good ones by what the coarse autoencoder leaves: call it, (B,)."""
+
+    subspace: _Subspace
+
+    @classmethod
+    def of(cls, good: Tensor) -> "Unexplained":
+        coarse = _flat(_all_cells(good), _COARSE)
+        return cls(_whitening(coarse, _COARSE_FLOOR, coarse.shape[1]))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        coarse = _flat(_all_cells(images), _COARSE)
+        return ((coarse - self.subspace.mean) @ self.subspace.whiten).square().mean(1)
 
 
 class Gist(nn.Module):
@@ -48,13 +65,14 @@ class Gist(nn.Module):
         self.register_buffer("normal_mean", torch.zeros(len(GIST)))
         self.register_buffer("normal_deviation", torch.ones(len(GIST)))
 
-    def fit(self, images: Tensor, batch: int = 64) -> None:
+    def fit(self, images: Tensor) -> None:
         """Fit to good images (N, C, H, W) in [0, 1]; what is usual comes from folds that it did not see."""
-        cells = torch.cat([gradients(part) for part in torch.split(images, batch)])
+        cells = _all_cells(images)
         coarse, fine = _flat(cells, _COARSE), _flat(cells, _FINE)
+        # Every fold is a fit of its own; of many images one fold is measure enough.
         fold = torch.arange(len(images), device=images.device) * _FOLDS // len(images)
         unseen = []
-        for number in range(min(_FOLDS, len(images))):
+        for number in range(1 if len(images) > _MANY else _FOLDS):
             self._learn(coarse[fold != number], fine[fold != number])
             unseen.append(self._distances(coarse[fold == number], fine[fold == number]))
         distances = torch.cat(unseen)
@@ -85,10 +103,14 @@ class Gist(nn.Module):
         unexplained = ((coarse - self.coarse_mean) @ self.coarse_whiten).square().mean(1)
         latent = (fine - self.fine_mean) @ self.fine_whiten
         nearest = min(_NEAREST, len(self.good))
-        # not by matrix product: it would lose the digits that tell one near neighbour from another
-        apart = torch.cdist(latent, self.good, compute_mode="donot_use_mm_for_euclid_dist")
+        # by matrix product: many times faster, and whitened values lose nothing that matters by it
+        apart = torch.cdist(latent, self.good, compute_mode="use_mm_for_euclid_dist")
         unlike = apart.topk(nearest, 1, largest=False).values.mean(1)
         return torch.stack([unexplained, unlike], 1).clamp_min(1e-12).log()
+
+
+def _all_cells(images: Tensor) -> Tensor:
+    return torch.cat([gradients(part) for part in torch.split(images, 64)])
 
 
 def _flat(cells: Tensor, side: int) -> Tensor:
@@ -98,7 +120,9 @@ def _flat(cells: Tensor, side: int) -> Tensor:
 def _whitening(values: Tensor, floor: float, most: int) -> _Subspace:
     """Whiten (N, D) values: the `most` directions that vary most, the others left out."""
     mean = values.mean(0)
-    centred = (values - mean).double()
+    centred = values - mean
+    if floor < _PRECISE:
+        centred = centred.double()  # directions of a millionth of the variance need their digits
     count, size = centred.shape
     if most < count < size:  # the same directions from the smaller of the two matrices
         variance, vectors = torch.linalg.eigh(centred @ centred.T / count)  # ascending

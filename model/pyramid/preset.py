@@ -122,4 +122,5 @@ PRESET = Preset(
     build=_build,
     recipe=Restoring,  # type: ignore[arg-type]  # takes its own detector
     restore=_restore,
+    augments=True,
 )
