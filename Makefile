@@ -53,9 +53,13 @@ packages: $(VENV)/.dev
 test: lint packages  ## Everything that is checked, with real services
 	@$(BIN)/pytest $(ARGS)
 
-.PHONY: bench
-bench: $(VENV)/.dev  ## Accuracy and speed, on simulated parts or on IMAGES=folder in MVTec layout
+.PHONY: bench-accuracy
+bench-accuracy: $(VENV)/.dev  ## Detection quality, on simulated parts or on IMAGES=folder (MVTec layout or IDX files)
 	@$(BIN)/python -m benchmarks.accuracy $(if $(IMAGES),$(IMAGES),--simulated) $(ARGS)
+
+.PHONY: bench-speed
+bench-speed: $(VENV)/.dev  ## Images per second of each preset, beside what the machine could do
+	@$(BIN)/python -m benchmarks.speed $(ARGS)
 
 .PHONY: clean
 clean:  ## Remove the environment, the demo's data and all caches
