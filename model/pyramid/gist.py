@@ -18,7 +18,7 @@ _COARSE, _FINE = 4, 8  # cells a side
 _COARSE_FLOOR, _FINE_FLOOR = 1e-5, 0.1  # added to each direction's variance, in units of their mean
 _PRECISE = 1e-3
 _NEAREST = 3
-_FOLDS, _MANY = 3, 1000
+_FOLDS, _MANY = 10, 1000
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ class Gist(nn.Module):
         """Fit to good images (N, C, H, W) in [0, 1]; what is usual comes from folds that it did not see."""
         cells = _all_cells(images)
         coarse, fine = _flat(cells, _COARSE), _flat(cells, _FINE)
-        # Every fold is a fit of its own; of many images one fold is measure enough.
+        # Many folds, since what is fitted to fewer images puts the others farther away; of very many images
+        # one fold is measure enough.
         fold = torch.arange(len(images), device=images.device) * _FOLDS // len(images)
         unseen = []
         for number in range(1 if len(images) > _MANY else _FOLDS):
