@@ -26,7 +26,7 @@ class NetworkConfig:
     channels: int = 3
     size: tuple[int, int] = (256, 256)
     depth: int = 18
-    width: int = 64
+    width: int = 48
     components: int = 512
 
     __dataclass_fields__: ClassVar[dict[str, Any]]

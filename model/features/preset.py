@@ -27,8 +27,8 @@ class Options:
     """`views` is how many times each good image is corrupted; the encoder sees each view once."""
 
     depth: int = 18
-    width: int = 64
-    views: int = 2
+    width: int = 48
+    views: int = 1
 
     def __post_init__(self) -> None:
         if self.depth not in (18, 50):
@@ -167,7 +167,7 @@ def _restore(network: Mapping[str, Any]) -> FeaturesDetector:
 PRESET = Preset(
     name="features",
     summary="redraws a frozen ResNet's features; best with ImageNet weights, minutes on two cores",
-    defaults={"size": (256, 256), "epochs": 8, "patience": 8, "learning_rate": 2e-3, "weight_decay": 1e-2},
+    defaults={"size": (256, 256), "epochs": 5, "patience": 5, "learning_rate": 2e-3, "weight_decay": 1e-2},
     check=_check,
     build=_build,
     recipe=Redrawing,  # type: ignore[arg-type]  # takes its own detector
