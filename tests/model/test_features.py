@@ -88,6 +88,14 @@ def test_a_bundle_stands_alone(features: Trained, make_parts: Parts, tmp_path: P
     assert alone == pytest.approx(together, rel=SCORE_TOLERANCE)
 
 
+def test_bfloat16_hardly_moves_a_score(features: Trained, make_parts: Parts) -> None:
+    arrays = _arrays(make_parts(9, 4, None) + make_parts(9, 4, "stain"))
+    exact = [s.score for s in judge(features.detector, arrays, CPU)]
+    rounded = [s.score for s in judge(features.detector, arrays, CPU, bf16=True)]
+    assert rounded == pytest.approx(exact, rel=0.01)
+    assert rounded != exact
+
+
 def test_the_encoder_is_not_trained(features: Trained) -> None:
     torch.manual_seed(QUICK.seed)
     untrained = PRESET.build(QUICK, 1, 30)
