@@ -6,6 +6,7 @@ at any moment leaves the one before or the new one, whole.
 
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+_KEPT_S = 7 * 86_400.0  # what nobody took up in a week is not waited for
 
 
 @dataclass(frozen=True)
@@ -47,3 +50,17 @@ def read(path: Path) -> Checkpoint | None:
             return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, facts)  # noqa: SIM118  # not a dict
     except (FileNotFoundError, SafetensorError, KeyError, TypeError, json.JSONDecodeError):
         return None
+
+
+def remove_stale(folder: Path, wanted: Path) -> None:
+    """Remove what trainings left in `folder` that nobody went on with for a week, but never `wanted`.
+
+    Drafts too: a kill in the middle of writing leaves one.
+    """
+    oldest = time.time() - _KEPT_S
+    for file in (*folder.glob("*.safetensors"), *folder.glob("*.draft")):
+        try:
+            if file != wanted and file.stat().st_mtime < oldest:
+                file.unlink()
+        except FileNotFoundError:  # another training was first
+            continue
