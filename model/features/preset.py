@@ -172,4 +172,5 @@ PRESET = Preset(
     build=_build,
     recipe=Redrawing,  # type: ignore[arg-type]  # takes its own detector
     restore=_restore,
+    options=Options,
 )

@@ -122,4 +122,5 @@ PRESET = Preset(
     build=_build,
     recipe=Reconstructing,  # type: ignore[arg-type]  # takes its own detector
     restore=_restore,
+    options=Options,
 )

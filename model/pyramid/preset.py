@@ -122,5 +122,6 @@ PRESET = Preset(
     build=_build,
     recipe=Restoring,  # type: ignore[arg-type]  # takes its own detector
     restore=_restore,
+    options=Options,
     augments=True,
 )
