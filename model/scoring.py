@@ -8,7 +8,8 @@ import torch
 
 from model.bundle import Bundle
 from model.images import MAX_PIXELS, Decoded, Pixels, decode
-from model.inference import Scored, judge, to_device
+from model.inference import BF16_TOLERANCE, Scored, has_fast_bf16, judge
+from model.loading import for_scoring
 
 __all__ = ["Decoded", "Scored", "Scorer", "Verdict", "verdict"]
 
@@ -16,12 +17,17 @@ Verdict = Literal["ok", "ng", "inconclusive"]
 
 
 class Scorer:
-    """`bf16` saves time on hardware made for it; scores then differ by about a percent from float32's."""
+    """Scores in float32, or with `bf16` in bfloat16 on hardware made for it, within BF16_TOLERANCE of it.
 
-    def __init__(self, bundle: Bundle, device: str = "cpu", *, bf16: bool = False) -> None:
+    No verdict comes from that rounding: what lies so near to the threshold, or to the edges of the
+    `inconclusive` `band` around it, that it could is scored again in float32.
+    """
+
+    def __init__(self, bundle: Bundle, device: str = "cpu", *, bf16: bool = False, band: float = 0.0) -> None:
         self._device = torch.device(device)
-        self._bf16 = bf16
-        self._detector = to_device(bundle.detector, self._device)
+        self._bf16 = bf16 and has_fast_bf16(self._device)
+        self._band = band
+        self._detector = for_scoring(bundle.detector, self._device)
         self.version = bundle.version
         self.threshold = bundle.calibration.threshold
         self.size = bundle.detector.config.size
@@ -38,7 +44,16 @@ class Scorer:
                 raise ValueError(
                     f"an array has shape {array.shape}, not {(*self.size, self.channels)}: use decode()"
                 )
-        return list(judge(self._detector, arrays, self._device, bf16=self._bf16))
+        scored = list(judge(self._detector, arrays, self._device, bf16=self._bf16))
+        near = [i for i, one in enumerate(scored) if self._bf16 and self._could_turn(one.score)]
+        exact = judge(self._detector, [arrays[i] for i in near], self._device)
+        for i, one in zip(near, exact, strict=True):
+            scored[i] = one
+        return scored
+
+    def _could_turn(self, score: float) -> bool:
+        edges = {self.threshold * factor for factor in (1 - self._band, 1.0, 1 + self._band)}
+        return any(abs(score - edge) <= 2 * BF16_TOLERANCE * edge for edge in edges)
 
     def warm_up(self) -> None:
         """Score one blank image, so that the first real one does not wait for libraries to load."""

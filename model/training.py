@@ -20,6 +20,7 @@ from model.detector import Detector
 from model.fitting import fit
 from model.images import UnreadableImageError
 from model.inference import judge, to_batch, to_device
+from model.loading import for_scoring
 from model.presets import preset
 from model.pyramid.gist import Unexplained
 from model.tiling import Tiled, cut
@@ -103,7 +104,7 @@ def train(
             recipe.finish()
     if config.tiles > 1:
         detector = to_device(Tiled(detector, config.tiles), place).eval()
-    scores = [scored.score for scored in judge(detector, good.calibrate, place)]
+    scores = [scored.score for scored in judge(for_scoring(detector, place), good.calibrate, place)]
     calibration = calibrate(scores, config.false_reject_rate)
     facts = TrainingFacts(
         images=good.count,
