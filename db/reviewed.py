@@ -1,0 +1,41 @@
+"""Parts that people have looked at, and found bad."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session, aliased
+
+from db.tables import Inspection, Result, Review
+
+
+@dataclass(frozen=True)
+class Defect:
+    inspection_id: UUID
+    image_sha256: str
+
+
+def defects(session: Session, product: str, limit: int) -> list[Defect]:
+    """Give the product's newest `limit` parts that are bad by their newest review, each image once.
+
+    Bad is a rejection that was confirmed, and an acceptance that was overruled.
+    """
+    newer = aliased(Review)
+    has_newer = select(newer.id).where(newer.inspection_id == Review.inspection_id, newer.id > Review.id)
+    found = session.execute(
+        select(Inspection.id, Inspection.image_sha256)
+        .join(Result, Result.inspection_id == Inspection.id)
+        .join(Review, Review.inspection_id == Inspection.id)
+        .where(
+            Inspection.product == product,
+            ~has_newer.exists(),
+            or_(
+                (Result.verdict == "ng") & (Review.verdict == "confirm"),
+                (Result.verdict == "ok") & (Review.verdict == "overrule"),
+            ),
+        )
+        .order_by(Inspection.id.desc())
+        .limit(limit)
+    )
+    newest = {sha256: id_ for id_, sha256 in reversed(found.all())}  # the same picture is no second defect
+    return [Defect(id_, sha256) for sha256, id_ in reversed(newest.items())]
