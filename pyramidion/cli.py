@@ -14,6 +14,8 @@ from pyramidion.commands import models
 from pyramidion.commands.capture import capture
 from pyramidion.commands.demo import demo
 from pyramidion.commands.doctor import doctor
+from pyramidion.commands.evaluate import evaluate
+from pyramidion.commands.presets import presets
 from pyramidion.commands.processes import beat, migrate, serve, worker
 from pyramidion.commands.results import results
 from pyramidion.commands.settings import settings
@@ -49,7 +51,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-commands: tuple[Callable[..., None], ...] = (demo, up, train, capture, results, show, doctor, settings)
+commands: tuple[Callable[..., None], ...] = (
+    demo,
+    up,
+    train,
+    presets,
+    evaluate,
+    capture,
+    results,
+    show,
+    doctor,
+    settings,
+)
 for command in commands:
     app.command()(command)
 app.add_typer(models.app, name="models")

@@ -51,6 +51,7 @@ _WHERE_LOADED = (
     ("model.dataset", "TooFewImagesError"),
     ("model.images", "UnreadableImageError"),
     ("model.bundle", "BundleError"),
+    ("model.weights", "WeightsError"),
     ("workers.runtime", "DeviceError"),
 )
 

@@ -1,6 +1,8 @@
 """Training at the command line: a progress bar, then a registered model."""
 
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,17 @@ from pyramidion.output import err
 from workers.runtime import runtime
 from workers.train import keep
 
+_PARTS = ("train", "test")  # of a labelled set, in MVTec's layout
+
 
 def read_folder(folder: Path) -> tuple[list[bytes], list[tuple[str, str]]]:
     """Read the images of a folder of good parts; gives them, and what was left out with the reason.
 
-    Raises UserError where there is no folder, or no readable image in it.
+    Raises UserError where there is no folder, no readable image in it, or defects among the good parts.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder: name one that holds images of good parts")
+    _require_good_only(folder)
     limits = Limits.of(CaptureSettings())
     good: list[bytes] = []
     left_out: list[tuple[str, str]] = []
@@ -42,6 +47,26 @@ def read_folder(folder: Path) -> tuple[list[bytes], list[tuple[str, str]]]:
     return good, left_out
 
 
+def _require_good_only(folder: Path) -> None:
+    """Refuse the folder of a labelled set that also holds defects; folders of lots or days are fine."""
+    inner = {p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
+    labelled = inner & {"train", "test", "ground_truth"}
+    if labelled:
+        good = next((p for p in ("train/good", "train", "good") if (folder / p).is_dir()), None)
+        cure = f"name {folder / good}" if good else "name the folder that holds good parts only"
+        found = ", ".join(sorted(labelled))
+        raise UserError(f"{folder} is a labelled set (it holds {found}), with defects in it: {cure}")
+    if "good" in inner and len(inner) > 1:
+        others = ", ".join(sorted(inner - {"good"})[:5])
+        raise UserError(
+            f"{folder} holds {others} beside good, which would be trained on as good: name {folder / 'good'}"
+        )
+    if folder.name != "good" and (folder.parent / "good").is_dir() and folder.parent.name in _PARTS:
+        trained_on = folder.parent.parent / "train" / "good"
+        named = trained_on if trained_on.is_dir() else folder.parent / "good"
+        raise UserError(f"{folder} stands beside a folder good, so it holds defects: name {named}")
+
+
 def train_images(
     product: str,
     good: Sequence[bytes],
@@ -50,9 +75,11 @@ def train_images(
     note: str,
     promote: bool = True,
     stop: Callable[[], bool] | None = None,
+    checkpoints: Path | None = None,
 ) -> dict[str, Any]:
     """Train with a progress bar on standard error, register the model, and give a report of it.
 
+    With `checkpoints` a training that was stopped or killed goes on from its last whole epoch, and says so.
     Raises what model.training.train raises, and workers.runtime.DeviceError.
     """
     config = config or TrainConfig()
@@ -67,20 +94,55 @@ def train_images(
         console=err,
     ) as bar:
         task = bar.add_task(f"training {product}", total=config.epochs, loss="-")
+        reached = 0
 
         def show(progress: training.Progress) -> None:
+            nonlocal reached
+            if progress.stage == "fit" and reached == 0 and math.isnan(progress.eta_s):  # none of this run
+                bar.console.print(f"going on after epoch {progress.epoch} of {progress.epochs}")
+            reached = progress.epoch
             loss = "-" if progress.epoch == 0 else f"{progress.loss:.4f}"
             bar.update(task, completed=progress.epoch, total=progress.epochs, loss=loss)
             if progress.stage == "calibrate":
                 bar.update(task, description=f"calibrating {product}", total=progress.epoch)
 
-        trained = training.train(good, config, device=state.device, progress=show, stop=stop)
-    version = keep(state, trained, product, actor="command line", note=note, promote=promote)
+        try:
+            trained = training.train(
+                good, config, device=state.device, progress=show, stop=stop, checkpoints=checkpoints
+            )
+        except (training.TrainingStoppedError, KeyboardInterrupt):
+            if checkpoints is not None:
+                bar.console.print(_what_is_kept(reached))
+            raise
+    kept = keep(state, trained, product, actor="command line", note=note, promote=promote)
     return {
         "product": product,
-        "version": version,
+        "version": kept.version,
+        "preset": config.preset,
         "images": trained.facts.images,
         "threshold": trained.calibration.threshold,
         "calibration": trained.calibration.note,
+        "escapes": None if kept.escapes is None else kept.escapes.as_json(),
         "seconds": round(time.perf_counter() - started, 1),
     }
+
+
+def _what_is_kept(epoch: int) -> str:
+    if epoch == 0:
+        return "stopped before an epoch was whole: the same command begins anew"
+    return f"stopped; the same command goes on after epoch {epoch}"
+
+
+def squashed(good: Sequence[bytes]) -> str | None:
+    """Say so where images differ in size: one size for all does not keep their proportions."""
+    limits = Limits.of(CaptureSettings())
+    sizes = Counter((facts.width, facts.height) for facts in (inspect(data, limits) for data in good))
+    if len(sizes) < 2:
+        return None
+    (width, height), most = sizes.most_common(1)[0]
+    low, high = min(sizes, key=math.prod), max(sizes, key=math.prod)
+    return (
+        f"the images have {len(sizes)} sizes, from {low[0]} x {low[1]} to {high[0]} x {high[1]} ({most} of "
+        f"{len(good)} have {width} x {height}): all are squashed to one size, so cut them out alike where "
+        "parts lie still before the camera"
+    )

@@ -1,14 +1,15 @@
 """`pyramidion train`: from a folder of good parts to the product's champion."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from db.text import require_name
-from pyramidion.errors import UserError
-from pyramidion.output import out, print_json
+from pyramidion.errors import INTERRUPTED, UserError
+from pyramidion.output import err, out, print_json
 
 _LISTED = 10
 
@@ -20,9 +21,21 @@ def train(
         bool,
         typer.Option("--from-history", help="Train on the line's newest ok parts, in a training worker."),
     ] = False,
-    size: Annotated[
-        int | None, typer.Option(help="Pixels per side that images are scaled to, a multiple of 32.")
+    preset: Annotated[
+        str | None, typer.Option(help="What to train (`pyramidion presets` lists them); without it, pyramid.")
     ] = None,
+    encoder_weights: Annotated[
+        str | None,
+        typer.Option(help="File or URL of an encoder in torchvision's layout, for presets with one."),
+    ] = None,
+    encoder_sha256: Annotated[str | None, typer.Option(help="What that file's SHA-256 must be.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the preset; repeat it.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Pixels per side that images are scaled to, a multiple of 32.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Most passes over the images.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Makes a training repeatable.")] = 0,
     false_reject_rate: Annotated[
         float | None, typer.Option(help="Share of good parts that may be rejected, such as 0.005.")
@@ -31,62 +44,108 @@ def train(
     promote: Annotated[bool, typer.Option(help="Let the new model judge from now on.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Train a model of PRODUCT on good parts only, calibrate its threshold, and make it the champion."""
+    """Train a model of PRODUCT on good parts only, calibrate its threshold, and make it the champion.
+
+    Ctrl-C stops it; the same command goes on from there, and so it does after a crash.
+    """
     require_name("product", product)
     if from_history == (images is not None):
         raise UserError("name a folder of good parts (--images DIR), or --from-history")
     if images is None:
         _refuse_beside_history(
+            preset=preset is not None,
+            encoder_weights=encoder_weights is not None,
+            encoder_sha256=encoder_sha256 is not None,
+            option=bool(option),
             size=size is not None,
+            epochs=epochs is not None,
             seed=seed != 0,
             false_reject_rate=false_reject_rate is not None,
             device=device is not None,
             no_promote=not promote,
             json=as_json,
         )
-        from db.inspections import require_product
-        from pyramidion.context import open_context
-        from workers.queue import request_training
-
-        with open_context().reading() as session:
-            require_product(session, product)
-        request_training(product)
-        out.print(
-            f"asked for a training of {product}; `pyramidion models --product {product}` shows its result"
-        )
+        _ask_a_worker(product)
         return
-    from model.config import TrainConfig
+    from model.config import TrainingStoppedError
+    from pyramidion.commands.up import stop_on_signals
     from pyramidion.context import open_context
-    from pyramidion.training import read_folder, train_images
+    from pyramidion.presets import configured, options_of
+    from pyramidion.training import read_folder, squashed, train_images
+    from workers.train import checkpoints
 
-    wanted = {"size": None if size is None else (size, size), "false_reject_rate": false_reject_rate}
-    try:
-        config = TrainConfig(seed=seed, **{k: v for k, v in wanted.items() if v is not None})  # type: ignore[arg-type]
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    config = configured(
+        preset,
+        encoder_weights=encoder_weights,
+        encoder_sha256=encoder_sha256,
+        options=options_of(option or ()),
+        size=None if size is None else (size, size),
+        epochs=epochs,
+        seed=seed,
+        false_reject_rate=false_reject_rate,
+    )
     if device is not None:
         os.environ["PYRAMIDION_DEVICE"] = device
     open_context()  # an unusable database is told before the training, not after it
     good, left_out = read_folder(images)
-    report = train_images(product, good, config, note=f"{len(good)} images", promote=promote)
+    note = squashed(good)
+    if note is not None:
+        err.print(f"note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    stop = stop_on_signals()
+    try:
+        report = train_images(
+            product,
+            good,
+            config,
+            note=f"{len(good)} images" + f", preset {config.preset}" * (preset is not None),
+            promote=promote,
+            stop=stop.is_set,
+            checkpoints=checkpoints(),
+        )
+    except TrainingStoppedError:
+        raise typer.Exit(INTERRUPTED) from None
     report["left_out"] = [{"file": name, "reason": reason} for name, reason in left_out]
+    report["notes"] = [] if note is None else [note]
     if as_json:
         print_json(report)
-        return
+    else:
+        _print(report, left_out, promoted=promote)
+
+
+def _ask_a_worker(product: str) -> None:
+    from db.inspections import require_product
+    from pyramidion.context import open_context
+    from workers.queue import request_training
+
+    with open_context().reading() as session:
+        require_product(session, product)
+    request_training(product)
+    out.print(f"asked for a training of {product}; `pyramidion models --product {product}` shows its result")
+
+
+def _print(report: dict[str, Any], left_out: Sequence[tuple[str, str]], *, promoted: bool) -> None:
+    product, version = report["product"], report["version"][:12]
     out.print(
         f"trained [bold]{product}[/bold] on {report['images']} images in {report['seconds']} s: model "
-        f"{report['version'][:12]}, threshold {report['threshold']:.4g}",
+        f"{version}, threshold {report['threshold']:.4g}",
         highlight=False,
     )
     out.print(report["calibration"], highlight=False)
+    escapes = report["escapes"]
+    if escapes is not None:
+        share = f"{escapes['escapes']} of {escapes['defects']} reviewed defects escape at this threshold"
+        unread = f" ({escapes['unread']} more could not be read)" if escapes["unread"] else ""
+        out.print(share + unread, style="yellow" if escapes["escapes"] else None, highlight=False)
+        for id_ in escapes["newest"][:_LISTED]:
+            out.print(f"  pyramidion show {id_}", highlight=False)
     for name, reason in left_out[:_LISTED]:
         out.print(f"left out: {name}: {reason}", style="yellow", markup=False, highlight=False)
     if len(left_out) > _LISTED:
         out.print(f"... and {len(left_out) - _LISTED} more", style="yellow")
-    if promote:
+    if promoted:
         out.print(f"it judges from now on: pyramidion capture DIR --product {product} --station STATION")
     else:
-        out.print(f"it does not judge yet: pyramidion models promote {product} {report['version'][:12]}")
+        out.print(f"it does not judge yet: pyramidion models promote {product} {version}")
 
 
 def _refuse_beside_history(**given: bool) -> None:
