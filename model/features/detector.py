@@ -75,17 +75,19 @@ class FeaturesDetector(Detector):
     def judge(self, evidence: Tensor, vectors: Tensor) -> Judged:
         """Unite evidence (B, E, h, w) and the whole images' vectors (B, V).
 
-        The map is the local one, scaled: where it is the whole image that is unlike good parts, all of it is.
+        The map is of places only, on the score's scale: where it is above a threshold, the image is too.
         """
         local = self.local_map(evidence)
-        highest = _highest(local)
-        mean, deviation = self.local_normal
-        deviations = torch.stack([(highest.log() - mean) / deviation, self.whole(vectors)], 1)
-        score = functional.softplus(deviations).pow(_STEEP).mean(1).pow(1 / _STEEP)
-        full = functional.interpolate(
-            smooth(local, 3), size=self.config.size, mode="bilinear", align_corners=False
-        )
-        return Judged(score, full[:, 0] * (score / highest)[:, None, None])
+        parts = torch.stack([self._local_deviations(_highest(local)), self.whole(vectors)], 1)  # (B, 2)
+        score = functional.softplus(parts).pow(_STEEP).mean(1).pow(1 / _STEEP)
+        share = 2 ** (1 / _STEEP)  # what a score has of one part, if the other is nothing
+        places = functional.softplus(self._local_deviations(smooth(local, 3))) / share
+        full = functional.interpolate(places, size=self.config.size, mode="bilinear", align_corners=False)
+        return Judged(score, full[:, 0])
+
+    def _local_deviations(self, local: Tensor) -> Tensor:
+        deviations: Tensor = (local.log() - self.local_normal[0]) / self.local_normal[1]
+        return deviations
 
     def forward(self, images: Tensor) -> Judged:
         """`images` are (B, 1 or 3, H, W) in [0, 1], float32, of the config's size; so is the map."""
