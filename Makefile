@@ -51,7 +51,7 @@ packages: $(VENV)/.dev
 
 .PHONY: test
 test: lint packages  ## Everything that is checked, with real services
-	@$(BIN)/pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 .PHONY: bench-accuracy
 bench-accuracy: $(VENV)/.dev  ## Detection quality, on simulated parts or on IMAGES=folder (MVTec layout or IDX files)

@@ -25,7 +25,7 @@ BF16_TOLERANCE = 0.05
 
 @dataclass(frozen=True)
 class Scored:
-    """`score` rejects when above the threshold; it is the mean of the highest pixels of `map`, (h, w)."""
+    """`score` rejects when above the threshold; where `map` (h, w) is above it, so is the score."""
 
     score: float
     map: NDArray[np.float32]

@@ -73,17 +73,21 @@ class PyramidDetector(Detector):
         return full[:, 0]
 
     def judge(self, evidence: Tensor, gist: Tensor) -> Judged:
-        """Unite evidence maps (B, E, h, w) and gist (B, 2); the score is the mean of the map's top pixels.
+        """Unite evidence maps (B, E, h, w) and gist (B, 2).
 
-        The map is the local one, scaled: where it is the whole image that is unlike good parts, all of it is.
+        The map is of places only, on the score's scale: where it is above a threshold, the image is too.
         """
         local = self.local_map(evidence)
-        highest = _highest(local)
-        mean, deviation = self.local_normal
-        deviations = torch.cat([((highest.log() - mean) / deviation)[:, None], gist], 1)  # (B, 3)
-        strength = functional.softplus(deviations) * self.shares  # (B, 3)
+        parts = torch.cat([self._deviations(_highest(local))[:, None], gist], 1)  # (B, 3)
+        strength = functional.softplus(parts) * self.shares
         score = strength.pow(_STEEP).mean(1).pow(1 / _STEEP)
-        return Judged(score, local * (score / highest)[:, None, None])
+        share = self.shares[0] / len(self.shares) ** (1 / _STEEP)  # a score's, if only the map has any
+        return Judged(score, functional.softplus(self._deviations(local)) * share)
+
+    def _deviations(self, local: Tensor) -> Tensor:
+        mean, deviation = self.local_normal
+        deviations: Tensor = (local.log() - mean) / deviation
+        return deviations
 
     def forward(self, images: Tensor) -> Judged:
         """`images` are (B, C, H, W) in [0, 1], float32."""
