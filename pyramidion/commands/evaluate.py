@@ -43,6 +43,13 @@ def evaluate(
     size: Annotated[
         int | None, typer.Option(min=1, help="Pixels per side that images are scaled to.")
     ] = None,
+    tiles: Annotated[
+        int | None, typer.Option(min=1, help="Cut large images into as many tiles a side, each of that size.")
+    ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(help="auto (what good images show to be harmless), none, or such as mirror,flip."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Most epochs of a training.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     bundle: Annotated[
@@ -65,6 +72,8 @@ def evaluate(
         "seeds": seeds,
         "epochs": epochs,
         "size": size,
+        "tiles": tiles,
+        "augment": augment,
     }
     unheard = [f"--{name.replace('_', '-')}" for name, value in for_training.items() if value]
     if bundle is not None and unheard:
@@ -91,6 +100,8 @@ def evaluate(
                 options=options_of(option or ()),
                 size=None if size is None else (size, size),
                 epochs=epochs,
+                tiles=tiles,
+                augment=augment,
             )
             done = _train(sets, config, seed or list(range(seeds or 1)), place)
     except SetError as error:

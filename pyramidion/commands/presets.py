@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from model.preset import Preset
 
 # What a training can be told at the command line, of every preset.
-_COMMON = ("size", "epochs", "false_reject_rate")
+_COMMON = ("size", "tiles", "augment", "epochs", "false_reject_rate")
 
 
 def presets(

@@ -35,6 +35,13 @@ def train(
     size: Annotated[
         int | None, typer.Option(min=1, help="Pixels per side that images are scaled to, a multiple of 32.")
     ] = None,
+    tiles: Annotated[
+        int | None, typer.Option(min=1, help="Cut large images into as many tiles a side, each of that size.")
+    ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(help="auto (what good images show to be harmless), none, or such as mirror,flip."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Most passes over the images.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Makes a training repeatable.")] = 0,
     false_reject_rate: Annotated[
@@ -58,6 +65,8 @@ def train(
             encoder_sha256=encoder_sha256 is not None,
             option=bool(option),
             size=size is not None,
+            tiles=tiles is not None,
+            augment=augment is not None,
             epochs=epochs is not None,
             seed=seed != 0,
             false_reject_rate=false_reject_rate is not None,
@@ -80,6 +89,8 @@ def train(
         encoder_sha256=encoder_sha256,
         options=options_of(option or ()),
         size=None if size is None else (size, size),
+        tiles=tiles,
+        augment=augment,
         epochs=epochs,
         seed=seed,
         false_reject_rate=false_reject_rate,
