@@ -23,7 +23,7 @@ from db.ids import uuid7
 from db.tables import Review
 from pyramidion.context import open_context
 
-SMALL = ("--size", "32", "--option", "width=4", "--epochs", "5", "--json")
+SMALL = ("--size", "32", "--option", "width=4", "--epochs", "5", "--augment", "none", "--json")
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_a_preset_with_options_and_weights_is_trained_and_named(
 
     weights = tmp_path / "resnet18.safetensors"
     save_file(ResNet(18).state_dict(), weights)
-    few = ("--size", "64", "--epochs", "1", "--json")
+    few = ("--size", "64", "--epochs", "1", "--augment", "none", "--json")
     words = ("train", "p", "--images", str(good), "--preset", "paper", "--option", "perceptual=false", *few)
     report = run(*words, "--encoder-weights", str(weights)).json()
     assert report["preset"] == "paper"
@@ -157,7 +157,9 @@ def test_mixed_sizes_are_trained_on_and_noted(good: Path, run: Any, tmp_path: Pa
     for index in range(4):
         rng = np.random.default_rng(index)
         Image.fromarray(rng.integers(0, 255, (40, 90), dtype=np.uint8)).save(mixed / f"wide{index}.png")
-    answer = run("train", "p", "--images", str(mixed), "--size", "32", "--epochs", "1", "--json")
+    answer = run(
+        "train", "p", "--images", str(mixed), "--size", "32", "--epochs", "1", "--augment", "none", "--json"
+    )
     assert answer.code == 0, answer.err
     assert "2 sizes, from 90 x 40 to 64 x 64 (20 of 24 have 64 x 64)" in answer.err
     assert answer.json()["notes"]
