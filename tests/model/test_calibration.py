@@ -12,10 +12,12 @@ from model.dataset import split
 
 
 @pytest.mark.parametrize("rate", [0.005, 0.01, 0.05])
-@pytest.mark.parametrize("kind", ["lognormal", "uniform", "cauchy"])
+@pytest.mark.parametrize("kind", ["normal", "bimodal", "lognormal", "uniform", "cauchy"])
 def test_fresh_good_parts_are_rejected_no_more_often_than_promised(rate: float, kind: str) -> None:
     rng = np.random.default_rng(7)
     draws: dict[str, Callable[[int], NDArray[np.float64]]] = {
+        "normal": lambda n: rng.normal(10, 1, n),
+        "bimodal": lambda n: np.where(rng.random(n) < 0.9, rng.normal(5, 0.5, n), rng.normal(20, 1, n)),
         "lognormal": lambda n: rng.lognormal(0, 1, n),
         "uniform": lambda n: rng.uniform(1, 2, n),
         "cauchy": lambda n: np.abs(rng.standard_cauchy(n)),  # a tail that no fit would get right
