@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 
 from capture.folder import image_files
 from model.config import Progress, TrainConfig
+from model.evaluation.metrics import auroc
 from model.images import decode
 from model.inference import judge
 from model.presets import configure
@@ -76,11 +76,6 @@ def measure(folder: Path, config: TrainConfig, device: str, name: str) -> Cell:
         best_epoch=trained.facts.best_epoch,
         training_s=seconds,
     )
-
-
-def auroc(good: np.ndarray, bad: np.ndarray) -> float:
-    labels = np.r_[np.zeros(len(good)), np.ones(len(bad))]
-    return float(roc_auc_score(labels, np.r_[good, bad]))
 
 
 def table(cells: Sequence[Cell], product: str) -> str:

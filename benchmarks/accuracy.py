@@ -35,7 +35,7 @@ from model.evaluation.sets import SetError
 from model.weights import WeightsError
 from pyramidion.commands.evaluate import configured_for
 from pyramidion.errors import UserError
-from pyramidion.evaluation import COLUMNS, caught, figure, groups, written
+from pyramidion.evaluation import COLUMNS, rows
 
 _FIELDS = {field.name for field in fields(TrainConfig)} - {"preset", "seed", "options", "channels"}
 
@@ -110,24 +110,20 @@ def table(done: Sequence[tuple[str, Evaluation]], *, parts: bool) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for spec, one in done:
         report = one.report
+        (_, _, *figures, share), *others = rows(report)[1]
         cells = [
             report["set"],
             spec,
             str(len(report["seeds"])),
-            *(written(figure(report, place), report["spread"].get(place[0])) for place, _ in COLUMNS),
-            caught(report["threshold"]["caught"]),
+            *figures,
+            share,
             f"{report['threshold']['false_reject_rate']:.2%}",
             "" if report["training_s"] is None else f"{report['training_s']:.0f}",
             f"{report['images_per_s']:.0f}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
-        for name, part in groups(report)[1].items() if parts else ():
-            share = part["caught"] if "caught" in part else part["threshold"]["caught"]
-            its = part.get("spread", {})
-            figures = [written(figure(part, place), its.get(place[0])) for place, _ in COLUMNS]
-            lines.append(
-                f"| {report['set']}, {name} | {spec} | | {' | '.join([*figures, caught(share)])} | | | |"
-            )
+        for name, _, *its in others if parts else ():
+            lines.append(f"| {report['set']}, {name} | {spec} | | {' | '.join(its)} | | | |")
     return "\n".join(lines)
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from capture.folder import image_files
 from db.tables import AnomalyMap, Inspection, Result
+from model.evaluation.metrics import auroc
 from pyramidion.context import open_context
 
 
@@ -59,21 +59,17 @@ def measure(folder: Path, product: str) -> dict[str, Any]:
     good = np.array(scores.pop("good"))
     bad = np.concatenate([np.array(one) for one in scores.values()])
 
-    def auroc(defects: np.ndarray) -> float:
-        labels = np.r_[np.zeros(len(good)), np.ones(len(defects))]
-        return float(roc_auc_score(labels, np.r_[good, defects]))
-
     return {
         "product": product,
         "accepted": accepted,
         "judged": sum(map(len, results.values())),
         "files_without_verdict": missing,
         "verdicts_without_map": without_map,
-        "image_auroc": auroc(bad),
+        "image_auroc": auroc(good, bad),
         "false_rejects": f"{rejected['good']} of {len(good)}",
         "caught": f"{sum(rejected.values()) - rejected['good']} of {len(bad)}",
         "defects": {
-            kind: {"images": len(one), "caught": rejected[kind], "image_auroc": auroc(np.array(one))}
+            kind: {"images": len(one), "caught": rejected[kind], "image_auroc": auroc(good, np.array(one))}
             for kind, one in scores.items()
         },
     }

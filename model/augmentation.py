@@ -14,6 +14,7 @@ from torch.nn import functional
 
 AUTO, NONE = "auto", "none"
 _HARMLESS = 0.6  # AUROC of changed against unchanged good images: 0.5 is no difference at all
+_SQUARE = ("quarter-turn",)
 _MOST = 3  # changed copies of each image: more only lengthen the training
 
 Change = Callable[[Tensor], Tensor]
@@ -52,17 +53,20 @@ def require(wanted: str) -> None:
         )
 
 
+def named(wanted: str, *, square: bool) -> list[Measured]:
+    """The changes that were asked for by name, less those that only square images can go through."""
+    return [Measured(name, None, taken=True) for name in _names(wanted) if square or name not in _SQUARE]
+
+
 def choose(
-    held_out: Tensor, distance: Callable[[Tensor], Tensor], wanted: str, shift: float, light: float
+    held_out: Tensor, distance: Callable[[Tensor], Tensor], shift: float, light: float
 ) -> list[Measured]:
     """Measure every change on held-out good images (N, C, H, W), and say which are taken, closest first.
 
     `distance` gives (N,) distances from good images that are not among them.
     """
     square = held_out.shape[2] == held_out.shape[3]
-    known = {n: c for n, c in changes(shift, light).items() if square or n != "quarter-turn"}
-    if wanted != AUTO:
-        return [Measured(name, None, taken=True) for name in _names(wanted) if name in known]
+    known = {n: c for n, c in changes(shift, light).items() if square or n not in _SQUARE}
     usual = distance(held_out)
     labels = [0] * len(usual) + [1] * len(usual)
     apart = {

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+VALIDATION_SEED = 20_210_110  # held-out images are corrupted alike in every epoch and training
 _FILLS = 7
 _VISIBLE = 0.12  # of the images' deviation: a change below it is no defect that one could be asked to find
 
@@ -30,6 +31,12 @@ def corrupt(images: Tensor, generator: torch.Generator, clean: float = 0.25) -> 
             corrupted[rows] = part + _shapes(part, generator) * (_fills(part, images, generator) - part)
     change = (corrupted - images).abs().amax(1, keepdim=True)
     return corrupted, (change > _VISIBLE).float()
+
+
+def finding_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Cross entropy of finding the corruption, both (B, 1, h, w): its few places weigh as all the others."""
+    entropy = functional.binary_cross_entropy_with_logits(logits, mask, reduction="none")
+    return (entropy * mask).sum() / mask.sum().clamp_min(1) + (entropy * (1 - mask)).mean()
 
 
 def _uniform(generator: torch.Generator, count: int, low: float, high: float) -> Tensor:

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from model.detector import Detector
+from model.inference import to_device
 from model.resnet import BasicBlock, Bottleneck, ResNet
 
 
@@ -27,8 +28,7 @@ def for_scoring(detector: Detector, device: torch.device) -> Detector:
             if buffer.dtype in (torch.float16, torch.bfloat16):
                 # Kept narrow for the disk; widening is exact, and would otherwise be paid for each time.
                 setattr(module, name, buffer.float())
-    moved: Detector = ready.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return moved
+    return to_device(ready, device)
 
 
 def _fold(parent: nn.Module, names: list[str]) -> None:

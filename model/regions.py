@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-_EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=np.int8)
+EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=np.int8)
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def find(
     above = anomaly_map > threshold
     if not above.any():
         above = anomaly_map == anomaly_map.max()
-    labels, count = ndimage.label(above, structure=_EIGHT_NEIGHBOURS)
+    labels, count = ndimage.label(above, structure=EIGHT_NEIGHBOURS)
     boxes = ndimage.find_objects(labels)
     numbers = np.arange(1, count + 1)
     peaks = ndimage.maximum(anomaly_map, labels, numbers)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from model import checkpoint
-from model.augmentation import Measured, choose, multiply
+from model.augmentation import AUTO, Measured, choose, multiply, named
 from model.calibration import Calibration, calibrate
 from model.config import Progress, TrainConfig, TrainingStoppedError, Watch
 from model.dataset import TooFewImagesError, read_good
@@ -128,8 +128,11 @@ def _tiles(images: Tensor, config: TrainConfig) -> Tensor:
 
 def _augmentation(good: Tensor, held_out: Tensor, config: TrainConfig) -> list[Measured]:
     """Say what may be done to good images, measured by how far a linear autoencoder puts held-out ones."""
+    shift, light = config.augment_shift, config.augment_light
+    if config.augment != AUTO:
+        return named(config.augment, square=config.size[0] == config.size[1])
     distance = Unexplained.of(good[:: math.ceil(len(good) / _MEASURED)])
-    return choose(held_out[:_MEASURED], distance, config.augment, config.augment_shift, config.augment_light)
+    return choose(held_out[:_MEASURED], distance, shift, light)
 
 
 def _identity(config: TrainConfig, data_sha256: str) -> str:

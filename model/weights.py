@@ -43,6 +43,11 @@ def read_state(source: str, sha256: str | None = None, cache: Path | None = None
     return _parse(source, data)
 
 
+def load_file(module: nn.Module, source: str, sha256: str | None = None, *, prefix: str = "") -> None:
+    """Read weights by path or URL and load them into `module`; raises what its two steps raise."""
+    load_encoder(module, read_state(source, sha256), source=source, prefix=prefix)
+
+
 def load_encoder(
     module: nn.Module, state: Mapping[str, Tensor], *, source: str = "the weights", prefix: str = ""
 ) -> list[str]:

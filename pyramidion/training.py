@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -22,8 +22,16 @@ from workers.train import keep
 _PARTS = ("train", "test")  # of a labelled set, in MVTec's layout
 
 
-def read_folder(folder: Path) -> tuple[list[bytes], list[tuple[str, str]]]:
-    """Read the images of a folder of good parts; gives them, and what was left out with the reason.
+class GoodParts(NamedTuple):
+    """Images' files, what was left out with the reason, and how many images have which (width, height)."""
+
+    images: list[bytes]
+    left_out: list[tuple[str, str]]
+    sizes: Counter[tuple[int, int]]
+
+
+def read_folder(folder: Path) -> GoodParts:
+    """Read the images of a folder of good parts.
 
     Raises UserError where there is no folder, no readable image in it, or defects among the good parts.
     """
@@ -33,18 +41,20 @@ def read_folder(folder: Path) -> tuple[list[bytes], list[tuple[str, str]]]:
     limits = Limits.of(CaptureSettings())
     good: list[bytes] = []
     left_out: list[tuple[str, str]] = []
+    sizes: Counter[tuple[int, int]] = Counter()
     for path in image_files(folder):
         try:
             data = path.read_bytes()
-            inspect(data, limits)
+            facts = inspect(data, limits)
         except (OSError, RefusedImageError) as error:
             left_out.append((str(path.relative_to(folder)), str(error)))
         else:
             good.append(data)
+            sizes[facts.width, facts.height] += 1
     if not good:
         first = f"; the first file, {left_out[0][0]}, was left out: {left_out[0][1]}" if left_out else ""
         raise UserError(f"{folder} holds no readable image (JPEG, PNG, BMP, TIFF or WebP){first}")
-    return good, left_out
+    return GoodParts(good, left_out, sizes)
 
 
 def _require_good_only(folder: Path) -> None:
@@ -133,16 +143,14 @@ def _what_is_kept(epoch: int) -> str:
     return f"stopped; the same command goes on after epoch {epoch}"
 
 
-def squashed(good: Sequence[bytes]) -> str | None:
+def squashed(sizes: Counter[tuple[int, int]]) -> str | None:
     """Say so where images differ in size: one size for all does not keep their proportions."""
-    limits = Limits.of(CaptureSettings())
-    sizes = Counter((facts.width, facts.height) for facts in (inspect(data, limits) for data in good))
     if len(sizes) < 2:
         return None
     (width, height), most = sizes.most_common(1)[0]
     low, high = min(sizes, key=math.prod), max(sizes, key=math.prod)
     return (
         f"the images have {len(sizes)} sizes, from {low[0]} x {low[1]} to {high[0]} x {high[1]} ({most} of "
-        f"{len(good)} have {width} x {height}): all are squashed to one size, so cut them out alike where "
-        "parts lie still before the camera"
+        f"{sizes.total()} have {width} x {height}): all are squashed to one size, so cut them out alike "
+        "where parts lie still before the camera"
     )

@@ -4,12 +4,13 @@ It is told, never used: the threshold comes from good parts alone, and no defect
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from db import reviewed
 from db.imagestore import ImageStoreError, ImageStoreUnavailableError
-from model import scoring
+from model import bundle, scoring
 from model.images import UnreadableImageError
 from model.scoring import Scorer
 from workers.runtime import Runtime
@@ -47,8 +48,8 @@ class Escapes:
         }
 
 
-def count(state: Runtime, scorer: Scorer, product: str) -> Escapes | None:
-    """Score the product's reviewed defects; None where nobody has found one.
+def count(state: Runtime, bundle_folder: Path, product: str) -> Escapes | None:
+    """Score the product's reviewed defects with a bundle; None where nobody has found one.
 
     An escape is what would be judged ok: what the band makes inconclusive is looked at by a person. Raises
     ImageStoreUnavailableError: images that are away for the moment are not lost.
@@ -57,6 +58,7 @@ def count(state: Runtime, scorer: Scorer, product: str) -> Escapes | None:
         defects = reviewed.defects(session, product, LIMIT)
     if not defects:
         return None
+    scorer = Scorer(bundle.load(bundle_folder), state.device)
     escaped: list[UUID] = []
     unread = 0
     for start in range(0, len(defects), _AT_ONCE):

@@ -10,7 +10,6 @@ from db.home import private_folder
 from db.imagestore import ImageStoreError, ImageStoreUnavailableError
 from db.settings import DatabaseSettings
 from model import bundle, training
-from model.scoring import Scorer
 from model.training import Trained
 from workers import escapes
 from workers.celery import app
@@ -80,7 +79,7 @@ def keep(
     """
     saved = bundle.save(trained, private_folder(state.bundles), product=product)
     state.store.put(saved.weights.read_bytes())  # before the transaction: it may take a while
-    escaping = escapes.count(state, Scorer(bundle.load(saved.folder), state.device), product)
+    escaping = escapes.count(state, saved.folder, product)
     if escaping is not None:
         note = f"{note}; {escaping.note}"
     with state.sessions.begin() as session:

@@ -10,7 +10,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -70,14 +70,7 @@ def one_class(data: IdxData, normal: str) -> LabelledSet:
 
 
 def _labelled(items: Sequence[Item], normal: str) -> tuple[Item, ...]:
-    return tuple(
-        Item(item.name, GOOD if item.kind == normal else item.kind, item.source, *_facts(item))
-        for item in items
-    )
-
-
-def _facts(item: Item) -> tuple[int, int, str]:
-    return item.width, item.height, item.sha256
+    return tuple(replace(item, kind=GOOD) if item.kind == normal else item for item in items)
 
 
 def _part(folder: Path, part: str) -> tuple[Item, ...]:

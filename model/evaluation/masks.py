@@ -9,9 +9,9 @@ from scipy import ndimage
 
 from model.evaluation.sets import SetError
 from model.images import FORMATS
+from model.regions import EIGHT_NEIGHBOURS
 
 MAP_SIDE = 256  # pixel figures are computed on maps of at most this many pixels a side
-EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=np.int8)
 
 Mask = NDArray[np.bool_]
 

@@ -31,11 +31,16 @@ def image_figures(good: Values, bad: Values) -> dict[str, Any]:
     both = precision + recall
     f1 = np.divide(2 * precision * recall, both, out=np.zeros_like(both), where=both > 0)
     return {
-        "image_auroc": float(roc_auc_score(labels, scores)),
+        "image_auroc": auroc(good, bad),
         "average_precision": float(average_precision_score(labels, scores)),
         "f1_max": float(f1.max()),
         "recall_at_fpr": {str(rate): recall_at(good, bad, rate) for rate in RATES},
     }
+
+
+def auroc(good: Values, bad: Values) -> float:
+    """Area under the ROC curve."""
+    return float(roc_auc_score(*_labelled(good, bad)))
 
 
 def recall_at(good: Values, bad: Values, rate: float) -> float:

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from model.evaluation.masks import EIGHT_NEIGHBOURS, Mask
+from model.evaluation.masks import Mask
 from model.evaluation.metrics import Curve, Values
+from model.regions import EIGHT_NEIGHBOURS
 
 PRO_LIMIT = 0.3
 

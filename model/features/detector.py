@@ -11,6 +11,7 @@ from model.features.encoder import FrozenEncoder
 from model.features.network import FeatureNetwork, NetworkConfig
 from model.features.normal import PlaceScale, Whitening
 from model.features.whole import Whole
+from model.fusion import alone, deviations, highest, unite, usual
 from model.pyramid.residuals import smooth
 
 EVIDENCE = ("comparison", "residual", "features")
@@ -18,7 +19,6 @@ _WEIGHTS = (0.5, 0.25, 0.25)  # chosen by synthesised defects: see docs/adr/0013
 _TOP_SHARE = 0.005  # of the grid: steadier than the highest place alone
 _FLOOR = 4.0  # added to the standardised map, so that it is positive and its logarithm exists
 _LEAST_RESIDUAL = 1e-2  # of the mean variance, in directions in which residuals hardly vary
-_STEEP = 2.0  # the greater of two evidences counts more than their mean, as in a norm of this power
 
 
 class FeaturesDetector(Detector):
@@ -30,6 +30,7 @@ class FeaturesDetector(Detector):
     preset = "features"
     config: NetworkConfig
     local_normal: Tensor
+    shares: Tensor
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
@@ -40,6 +41,7 @@ class FeaturesDetector(Detector):
         self.scale = PlaceScale(len(EVIDENCE), config.grid)
         self.whole = Whole(self.encoder.features, config.components)
         self.register_buffer("local_normal", torch.tensor([0.0, 1.0]))
+        self.register_buffer("shares", torch.ones(2), persistent=False)
 
     def residual(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, F, h, w) to what the drawing left of them, and the logits (B, 1, h, w)."""
@@ -63,8 +65,7 @@ class FeaturesDetector(Detector):
         self.usual_residual.learn((self.residual(part)[0] for part in fitted), _LEAST_RESIDUAL)
         evidence = torch.cat([self.evidence(part) for part in held_out])
         self.scale.learn(evidence)
-        highest = _highest(self.local_map(evidence)).log()
-        self.local_normal.copy_(torch.stack([highest.mean(), highest.std().clamp_min(1e-3)]))
+        self.local_normal.copy_(usual(self._highest(self.local_map(evidence))))
 
     def local_map(self, evidence: Tensor) -> Tensor:
         """Fuse evidence (B, E, h, w) to (B, 1, h, w), positive."""
@@ -78,16 +79,14 @@ class FeaturesDetector(Detector):
         The map is of places only, on the score's scale: where it is above a threshold, the image is too.
         """
         local = self.local_map(evidence)
-        parts = torch.stack([self._local_deviations(_highest(local)), self.whole(vectors)], 1)  # (B, 2)
-        score = functional.softplus(parts).pow(_STEEP).mean(1).pow(1 / _STEEP)
-        share = 2 ** (1 / _STEEP)  # what a score has of one part, if the other is nothing
-        places = functional.softplus(self._local_deviations(smooth(local, 3))) / share
+        strongest = deviations(self._highest(local), self.local_normal)
+        score = unite(torch.stack([strongest, self.whole(vectors)], 1), self.shares)
+        places = alone(deviations(smooth(local, 3), self.local_normal), self.shares)
         full = functional.interpolate(places, size=self.config.size, mode="bilinear", align_corners=False)
         return Judged(score, full[:, 0])
 
-    def _local_deviations(self, local: Tensor) -> Tensor:
-        deviations: Tensor = (local.log() - self.local_normal[0]) / self.local_normal[1]
-        return deviations
+    def _highest(self, maps: Tensor) -> Tensor:
+        return highest(maps, _TOP_SHARE, 3)
 
     def forward(self, images: Tensor) -> Judged:
         """`images` are (B, 1 or 3, H, W) in [0, 1], float32, of the config's size; so is the map."""
@@ -96,9 +95,3 @@ class FeaturesDetector(Detector):
         vectors = self.whole.pool(self.usual.standardise(features))
         with torch.autocast(images.device.type, enabled=False):
             return self.judge(evidence, vectors)
-
-
-def _highest(maps: Tensor) -> Tensor:
-    """Mean of the highest places of each map (B, 1, h, w)."""
-    top = max(3, round(_TOP_SHARE * maps[0].numel()))
-    return maps.flatten(1).topk(top, 1).values.mean(1)

@@ -6,7 +6,6 @@ synthesised defects in the features and in what is left of them.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +27,6 @@ class NetworkConfig:
     depth: int = 18
     width: int = 48
     components: int = 512
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -9,13 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.config import TrainConfig, read_options
-from model.corruption import corrupt
+from model.corruption import VALIDATION_SEED, corrupt, finding_loss
 from model.features.detector import FeaturesDetector
 from model.features.network import STRIDE, Compared, NetworkConfig
 from model.preset import Preset
-from model.weights import load_encoder, read_state
+from model.weights import load_file
 
-_SEED = 20_210_110  # the corruptions of held-out images are the same in every training
 _CHUNK = 16  # images through the encoder at a time
 _NOISE = 0.1  # on standardised features: what is drawn must not hang on their last digit
 _LEAST_FEATURE = 1e-3  # of the mean variance, in directions in which features hardly vary
@@ -70,7 +69,7 @@ class Redrawing:
         generator = torch.Generator(self._good.device).manual_seed(self._seed)
         self._views = [self._look(self._good, None)]
         self._views += [self._look(self._good, generator) for _ in range(self._views_wanted)]
-        generator.manual_seed(_SEED)
+        generator.manual_seed(VALIDATION_SEED)
         self._checked = [self._look(self._held_out, None), self._look(self._held_out, generator)]
         usual = self.detector.usual
         usual.learn(self._parts(self._views[0]), _LEAST_FEATURE)
@@ -105,10 +104,7 @@ class Redrawing:
 
     def _loss(self, seen: Tensor, clean: Tensor, mask: Tensor) -> Tensor:
         compared: Compared = self.detector.network(seen.contiguous(memory_format=torch.channels_last))
-        logits = compared.logits.float()
-        entropy = functional.binary_cross_entropy_with_logits(logits, mask, reduction="none")
-        # Defects are few: they weigh as much as all the rest.
-        found = (entropy * mask).sum() / mask.sum().clamp_min(1) + (entropy * (1 - mask)).mean()
+        found = finding_loss(compared.logits.float(), mask)
         return (compared.drawn.float() - clean).square().mean() + 0.5 * found
 
     def _look(self, images: Tensor, generator: torch.Generator | None) -> Seen:
@@ -155,8 +151,7 @@ def _build(config: TrainConfig, channels: int, count: int) -> FeaturesDetector:
         )
     )
     if config.encoder_weights is not None:
-        state = read_state(config.encoder_weights, config.encoder_sha256)
-        load_encoder(detector.encoder.resnet, state, source=config.encoder_weights)
+        load_file(detector.encoder.resnet, config.encoder_weights, config.encoder_sha256)
     return detector
 
 

@@ -12,7 +12,7 @@ from model.paper.detector import PaperDetector
 from model.paper.losses import total
 from model.paper.network import NetworkConfig, cropped
 from model.preset import Preset
-from model.weights import load_encoder, read_state
+from model.weights import load_file
 
 
 @dataclass(frozen=True)
@@ -91,15 +91,12 @@ def _build(config: TrainConfig, channels: int, count: int) -> PaperDetector:  # 
         )
     )
     if config.encoder_weights is not None:
-        state = read_state(config.encoder_weights, config.encoder_sha256)
-        load_encoder(detector.network.encoder, state, source=config.encoder_weights)
+        load_file(detector.network.encoder, config.encoder_weights, config.encoder_sha256)
     if detector.perceptual is not None:
         detector.perceptual.randomise(config.seed)
         if options.perceptual_weights:
-            state = read_state(options.perceptual_weights, options.perceptual_sha256 or None)
-            load_encoder(
-                detector.perceptual.features, state, source=options.perceptual_weights, prefix="features."
-            )
+            sha256 = options.perceptual_sha256 or None
+            load_file(detector.perceptual.features, options.perceptual_weights, sha256, prefix="features.")
     return detector
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.detector import Detector, Judged
+from model.fusion import alone, deviations, highest, unite, usual
 from model.pyramid.gist import Gist
 from model.pyramid.network import NetworkConfig, PyramidAutoencoder, Restored
 from model.pyramid.residuals import CLUES, smooth
@@ -20,7 +21,6 @@ _FLOOR = 4.0  # added to the standardised map, so that it is positive and its lo
 # What map, unexplained and unlike count for. A thumbnail has no detail apart from the whole.
 _SHARES, _THUMBNAIL_SHARES = (1.0, 1.0, 1.0), (0.25, 0.25, 1.0)
 _THUMBNAIL = 64  # pixels a side: below
-_STEEP = 2.0  # the greatest of several evidences counts more than their mean, as in a norm of this power
 
 
 class PyramidDetector(Detector):
@@ -60,8 +60,7 @@ class PyramidDetector(Detector):
         self.normal_mean.copy_(mean)
         deviation = (0.5 * spread + 0.5 * overall).sqrt()  # few images: shrink
         self.normal_deviation.copy_(deviation.clamp_min(1e-6))
-        highest = _highest(self.local_map(evidence)).log()
-        self.local_normal.copy_(torch.stack([highest.mean(), highest.std().clamp_min(1e-3)]))
+        self.local_normal.copy_(usual(self._highest(self.local_map(evidence))))
 
     def local_map(self, evidence: Tensor) -> Tensor:
         """Fuse evidence maps to one at full size, (B, H, W), positive."""
@@ -78,24 +77,14 @@ class PyramidDetector(Detector):
         The map is of places only, on the score's scale: where it is above a threshold, the image is too.
         """
         local = self.local_map(evidence)
-        parts = torch.cat([self._deviations(_highest(local))[:, None], gist], 1)  # (B, 3)
-        strength = functional.softplus(parts) * self.shares
-        score = strength.pow(_STEEP).mean(1).pow(1 / _STEEP)
-        share = self.shares[0] / len(self.shares) ** (1 / _STEEP)  # a score's, if only the map has any
-        return Judged(score, functional.softplus(self._deviations(local)) * share)
+        strongest = deviations(self._highest(local), self.local_normal)
+        score = unite(torch.cat([strongest[:, None], gist], 1), self.shares)
+        return Judged(score, alone(deviations(local, self.local_normal), self.shares))
 
-    def _deviations(self, local: Tensor) -> Tensor:
-        mean, deviation = self.local_normal
-        deviations: Tensor = (local.log() - mean) / deviation
-        return deviations
+    def _highest(self, maps: Tensor) -> Tensor:
+        return highest(maps, _TOP_SHARE, 4)
 
     def forward(self, images: Tensor) -> Judged:
         """`images` are (B, C, H, W) in [0, 1], float32."""
         x = self.standardise(images)
         return self.judge(self.evidence(self.network(x)), self.gist(images))
-
-
-def _highest(maps: Tensor) -> Tensor:
-    """Mean of the highest pixels of each map (B, H, W)."""
-    top = max(4, round(_TOP_SHARE * maps[0].numel()))
-    return maps.flatten(1).topk(top, 1).values.mean(1)

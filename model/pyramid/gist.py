@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.pyramid.gradients import gradients
+from model.pyramid.gradients import ORIENTED, gradients
 
 GIST = ("unexplained", "unlike")
 _COARSE, _FINE = 4, 8  # cells a side
@@ -26,6 +26,10 @@ class _Subspace:
     mean: Tensor  # (D,)
     whiten: Tensor  # (D, K)
 
+    def unexplained(self, values: Tensor) -> Tensor:
+        """(B, D) to (B,)."""
+        return ((values - self.mean) @ self.whiten).square().mean(1)
+
 
 @dataclass(frozen=True)
 class Unexplained:
@@ -39,8 +43,7 @@ class Unexplained:
         return cls(_whitening(coarse, _COARSE_FLOOR, coarse.shape[1]))
 
     def __call__(self, images: Tensor) -> Tensor:
-        coarse = _flat(_all_cells(images), _COARSE)
-        return ((coarse - self.subspace.mean) @ self.subspace.whiten).square().mean(1)
+        return self.subspace.unexplained(_flat(_all_cells(images), _COARSE))
 
 
 class Gist(nn.Module):
@@ -56,7 +59,7 @@ class Gist(nn.Module):
 
     def __init__(self, channels: int, latent: int, kept: int) -> None:
         super().__init__()
-        coarse, fine = ((24 + channels) * side * side for side in (_COARSE, _FINE))
+        coarse, fine = ((ORIENTED + channels) * side * side for side in (_COARSE, _FINE))
         self.register_buffer("coarse_mean", torch.zeros(coarse))
         self.register_buffer("coarse_whiten", torch.zeros(coarse, coarse))
         self.register_buffer("fine_mean", torch.zeros(fine))
@@ -95,13 +98,13 @@ class Gist(nn.Module):
         subspace = _whitening(fine, _FINE_FLOOR, self.fine_whiten.shape[1])
         self.fine_mean.copy_(subspace.mean)
         self.fine_whiten.copy_(subspace.whiten)
-        # Every so manieth, where there are more good parts than are kept; the last repeats where fewer.
+        # Evenly spread, where there are more good parts than are kept; the last repeats where fewer.
         chosen = torch.linspace(0, len(fine) - 1, len(self.good), device=fine.device).round().long()
         self.good.copy_((fine[chosen] - subspace.mean) @ subspace.whiten)
 
     def _distances(self, coarse: Tensor, fine: Tensor) -> Tensor:
         """Logarithms of both distances, (B, len(GIST))."""
-        unexplained = ((coarse - self.coarse_mean) @ self.coarse_whiten).square().mean(1)
+        unexplained = _Subspace(self.coarse_mean, self.coarse_whiten).unexplained(coarse)
         latent = (fine - self.fine_mean) @ self.fine_whiten
         nearest = min(_NEAREST, len(self.good))
         # by matrix product: many times faster, and whitened values lose nothing that matters by it

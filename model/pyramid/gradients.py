@@ -16,6 +16,7 @@ from torch.nn import functional
 _SCALES = ((0.5, 1), (1.0, 2), (2.0, 2))
 _POOLED = {1: 0.0, 2: 0.0625}  # variance that pooling has blurred already, in its own pixels
 _DIRECTIONS = 8
+ORIENTED = _DIRECTIONS * len(_SCALES)  # channels, before those of the image
 _POWER = 0.3  # of a cell's mean gradient: a faint edge counts nearly as much as a strong one
 _ENOUGH = 128  # pixels a side
 _CELL = 4  # pixels
@@ -23,10 +24,10 @@ _GREY = 1.0  # weight of the channels' means beside the gradients
 
 
 def gradients(images: Tensor) -> Tensor:
-    """(B, C, H, W) in [0, 1], float32, to (B, 24 + C, h, w).
+    """(B, C, H, W) in [0, 1], float32, to (B, ORIENTED + C, h, w).
 
-    A cell stands every 4 pixels. From 256 pixels on, images are
-    made smaller first: the fine detail is for the network to see, this looks at the whole.
+    A cell stands every 4 pixels. From 256 pixels on, images are made smaller first: the fine detail is for
+    the network to see, this looks at the whole.
     """
     side = min(images.shape[-2:])
     if side >= 2 * _ENOUGH:

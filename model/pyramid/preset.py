@@ -9,14 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.config import TrainConfig, read_options
-from model.corruption import corrupt
+from model.corruption import VALIDATION_SEED, corrupt, finding_loss
 from model.preset import Preset
 from model.pyramid.detector import PyramidDetector
 from model.pyramid.network import NetworkConfig, Restored
 from model.pyramid.residuals import structure
 from model.pyramid.template import Folds, fit_template
-
-_VALIDATION_SEED = 20_210_110  # the corruptions of held-out images are the same in every epoch and training
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Restoring:
         return loss(restored, clean, mask)
 
     def validate(self) -> float:
-        generator = torch.Generator(self._held_out.device).manual_seed(_VALIDATION_SEED)
+        generator = torch.Generator(self._held_out.device).manual_seed(VALIDATION_SEED)
         total = 0.0
         for clean in torch.split(self._held_out, self._batch):
             corrupted, mask = corrupt(clean, generator)
@@ -80,8 +78,7 @@ def loss(restored: Restored, clean: Tensor, mask: Tensor) -> Tensor:
     """Restoration (pixels, structure) and the comparison's cross entropy (defect and rest in equal parts)."""
     image, logits = restored.image.float(), restored.logits.float()
     target = functional.max_pool2d(mask, 2)
-    entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    found = (entropy * target).sum() / target.sum().clamp_min(1) + (entropy * (1 - target)).mean()
+    found = finding_loss(logits, target)
     pixels = (image - clean).abs().mean() + (image - clean).square().mean()
     return pixels + structure(image, clean).mean() + 0.5 * found
 

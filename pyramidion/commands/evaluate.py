@@ -7,6 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pyramidion.commands.training_options import (
+    Augment,
+    Device,
+    EncoderSha256,
+    PresetOptions,
+    Tiles,
+    flags,
+)
 from pyramidion.errors import UserError
 from pyramidion.output import err, out, print_json
 
@@ -31,10 +39,8 @@ def evaluate(
     encoder_weights: Annotated[
         str | None, typer.Option(help="File or URL, for presets with an encoder of torchvision's layout.")
     ] = None,
-    encoder_sha256: Annotated[str | None, typer.Option(help="What that file's SHA-256 must be.")] = None,
-    option: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the preset; repeat it.")
-    ] = None,
+    encoder_sha256: EncoderSha256 = None,
+    option: PresetOptions = None,
     seed: Annotated[list[int] | None, typer.Option(min=0, help="One training each; repeat it.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Trainings with the seeds 0, 1, ...")] = None,
     classes: Annotated[
@@ -43,15 +49,10 @@ def evaluate(
     size: Annotated[
         int | None, typer.Option(min=1, help="Pixels per side that images are scaled to.")
     ] = None,
-    tiles: Annotated[
-        int | None, typer.Option(min=1, help="Cut large images into as many tiles a side, each of that size.")
-    ] = None,
-    augment: Annotated[
-        str | None,
-        typer.Option(help="auto (what good images show to be harmless), none, or such as mirror,flip."),
-    ] = None,
+    tiles: Tiles = None,
+    augment: Augment = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Most epochs of a training.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    device: Device = None,
     bundle: Annotated[
         Path | None, typer.Option(help="Folder of a bundle to measure as it is, instead of training.")
     ] = None,
@@ -75,7 +76,7 @@ def evaluate(
         "tiles": tiles,
         "augment": augment,
     }
-    unheard = [f"--{name.replace('_', '-')}" for name, value in for_training.items() if value]
+    unheard = flags(**{name: bool(value) for name, value in for_training.items()})
     if bundle is not None and unheard:
         raise UserError(f"a bundle is measured as it is: leave {', '.join(unheard)} out")
     if html is not None and not html.resolve().parent.is_dir():

@@ -8,6 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from db.text import require_name
+from pyramidion.commands.training_options import (
+    Augment,
+    Device,
+    EncoderSha256,
+    PresetOptions,
+    Tiles,
+    flags,
+)
 from pyramidion.errors import INTERRUPTED, UserError
 from pyramidion.output import err, out, print_json
 
@@ -28,26 +36,19 @@ def train(
         str | None,
         typer.Option(help="File or URL of an encoder in torchvision's layout, for presets with one."),
     ] = None,
-    encoder_sha256: Annotated[str | None, typer.Option(help="What that file's SHA-256 must be.")] = None,
-    option: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the preset; repeat it.")
-    ] = None,
+    encoder_sha256: EncoderSha256 = None,
+    option: PresetOptions = None,
     size: Annotated[
         int | None, typer.Option(min=1, help="Pixels per side that images are scaled to, a multiple of 32.")
     ] = None,
-    tiles: Annotated[
-        int | None, typer.Option(min=1, help="Cut large images into as many tiles a side, each of that size.")
-    ] = None,
-    augment: Annotated[
-        str | None,
-        typer.Option(help="auto (what good images show to be harmless), none, or such as mirror,flip."),
-    ] = None,
+    tiles: Tiles = None,
+    augment: Augment = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Most passes over the images.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Makes a training repeatable.")] = 0,
     false_reject_rate: Annotated[
         float | None, typer.Option(help="Share of good parts that may be rejected, such as 0.005.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    device: Device = None,
     promote: Annotated[bool, typer.Option(help="Let the new model judge from now on.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -98,8 +99,8 @@ def train(
     if device is not None:
         os.environ["PYRAMIDION_DEVICE"] = device
     open_context()  # an unusable database is told before the training, not after it
-    good, left_out = read_folder(images)
-    note = squashed(good)
+    good, left_out, sizes = read_folder(images)
+    note = squashed(sizes)
     if note is not None:
         err.print(f"note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     stop = stop_on_signals()
@@ -161,7 +162,7 @@ def _print(report: dict[str, Any], left_out: Sequence[tuple[str, str]], *, promo
 
 def _refuse_beside_history(**given: bool) -> None:
     """Raise UserError for an option that a training worker would not hear of."""
-    unheard = [f"--{name.replace('_', '-')}" for name, is_given in given.items() if is_given]
+    unheard = flags(**given)
     if unheard:
         raise UserError(
             f"a training worker takes its defaults, so {', '.join(unheard)} cannot go with --from-history: "

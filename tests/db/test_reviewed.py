@@ -1,7 +1,7 @@
 """Which parts people have found bad."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +12,10 @@ from db.ids import uuid7
 from db.tables import Review
 
 Accept = Callable[..., list[UUID]]
+
+
+def _review(inspection_id: UUID, verdict: str, at: datetime) -> Review:
+    return Review(id=uuid7(at), inspection_id=inspection_id, verdict=verdict, reviewer="ada", created_at=at)
 
 
 def test_the_newest_review_says_what_is_bad(
@@ -43,9 +47,7 @@ def test_the_newest_review_says_what_is_bad(
             values = {} if verdict == "error" else judged
             results.record(session, [new_result(id_, verdict=verdict, **values)])
             for second, word in enumerate(said):
-                at = noon + timedelta(seconds=second)
-                review = Review(id=uuid7(at), inspection_id=id_, verdict=word, reviewer="ada", created_at=at)
-                session.add(review)
+                session.add(_review(id_, word, noon + timedelta(seconds=second)))
         expected += [reviewed.Defect(id_, sha256)] * bad
     with sessions() as session:
         assert reviewed.defects(session, "tile", 100) == expected[::-1]
@@ -65,10 +67,6 @@ def test_the_same_picture_is_no_second_defect(
     judged = {"verdict": "ng", "score": 2.0, "threshold": 1.0, "model_version": model_version, "error": None}
     with sessions.begin() as session:
         results.record(session, [new_result(id_, **judged) for id_ in (first, second)])
-        for id_ in (first, second):
-            review = Review(
-                id=uuid7(noon), inspection_id=id_, verdict="confirm", reviewer="ada", created_at=noon
-            )
-            session.add(review)
+        session.add_all([_review(id_, "confirm", noon) for id_ in (first, second)])
     with sessions() as session:
         assert reviewed.defects(session, "tile", 100) == [reviewed.Defect(second, "d" * 64)]

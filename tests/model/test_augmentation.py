@@ -27,7 +27,7 @@ def _arrows(count: int, seed: int) -> Tensor:
 
 
 def _taken(make: Callable[[int, int], Tensor]) -> set[str]:
-    measured = choose(make(60, 1), Unexplained.of(make(200, 0)), "auto", 0.1, 0.2)
+    measured = choose(make(60, 1), Unexplained.of(make(200, 0)), 0.1, 0.2)
     assert {one.name for one in measured} == set(changes(0, 0))
     return {one.name for one in measured if one.taken}
 

@@ -146,20 +146,24 @@ def test_the_template_knows_the_part_but_not_the_defect(trained: Trained, make_p
     )  # the usual residual is that of images it was not fitted to
 
 
-def test_a_stopped_training_goes_on_to_the_same_weights(
-    make_parts: Parts, quick: TrainConfig, tmp_path: Path
-) -> None:
-    parts, config = make_parts(5, 24), replace(quick, epochs=4)
-    whole = train(parts, config)
+def _stop_after(epoch: int, parts: list[bytes], config: TrainConfig, checkpoints: Path) -> None:
     seen: list[Progress] = []
     with pytest.raises(TrainingStoppedError):
         train(
             parts,
             config,
             progress=seen.append,
-            stop=lambda: any(p.epoch == 2 for p in seen),
-            checkpoints=tmp_path,
+            stop=lambda: any(p.epoch == epoch for p in seen),
+            checkpoints=checkpoints,
         )
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights(
+    make_parts: Parts, quick: TrainConfig, tmp_path: Path
+) -> None:
+    parts, config = make_parts(5, 24), replace(quick, epochs=4)
+    whole = train(parts, config)
+    _stop_after(2, parts, config, tmp_path)
     resumed: list[Progress] = []
     again = train(parts, config, progress=resumed.append, checkpoints=tmp_path)
     assert [p.epoch for p in resumed if p.stage == "fit"] == [2, 3, 4]
@@ -174,15 +178,7 @@ def test_a_checkpoint_belongs_to_its_images_and_settings(
     make_parts: Parts, quick: TrainConfig, tmp_path: Path
 ) -> None:
     parts, config = make_parts(5, 24), replace(quick, epochs=3)
-    seen: list[Progress] = []
-    with pytest.raises(TrainingStoppedError):
-        train(
-            parts,
-            config,
-            progress=seen.append,
-            stop=lambda: any(p.epoch == 1 for p in seen),
-            checkpoints=tmp_path,
-        )
+    _stop_after(1, parts, config, tmp_path)
     for other_parts, other in ((parts, replace(config, seed=1)), (parts[:-1], config)):
         begun: list[Progress] = []
         train(other_parts, other, progress=begun.append, checkpoints=tmp_path)
@@ -193,15 +189,7 @@ def test_a_checkpoint_that_was_cut_short_is_not_used(
     make_parts: Parts, quick: TrainConfig, tmp_path: Path
 ) -> None:
     parts, config = make_parts(5, 24), replace(quick, epochs=2)
-    seen: list[Progress] = []
-    with pytest.raises(TrainingStoppedError):
-        train(
-            parts,
-            config,
-            progress=seen.append,
-            stop=lambda: any(p.epoch == 1 for p in seen),
-            checkpoints=tmp_path,
-        )
+    _stop_after(1, parts, config, tmp_path)
     kept = next(tmp_path.iterdir())
     kept.write_bytes(kept.read_bytes()[:1000])
     assert train(parts, config, checkpoints=tmp_path).facts.epochs == 2
