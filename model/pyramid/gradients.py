@@ -54,7 +54,8 @@ def _cells(values: Tensor, cell: int) -> Tensor:
     """Means over windows of two cells' side, so that a shift of a pixel changes little."""
     half = cell // 2
     padded = functional.pad(values, (half, half, half, half), "replicate")
-    return functional.avg_pool2d(padded, 2 * cell, cell)
+    once = functional.avg_pool2d(padded, cell)  # a window is four of these: each pixel is read once
+    return functional.avg_pool2d(once, 2, 1)
 
 
 def _blur(images: Tensor, deviation: float) -> Tensor:

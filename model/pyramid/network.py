@@ -176,9 +176,11 @@ class Comparison(nn.Module):
     def forward(self, before: list[Tensor], after: list[Tensor], left: Tensor) -> Tensor:
         x: Tensor | None = None
         for level in reversed(range(len(before))):
-            pair = [before[level], (before[level] - after[level]).abs()]
-            seen = self.look[level](torch.cat(pair if level else [*pair, left.to(before[0].dtype)], 1))
-            x = self.mix[level](seen if x is None else seen + _up(x, seen))
+            seen = [before[level], (before[level] - after[level]).abs()]
+            if level == 0:  # in the others' memory layout, or all of them are copied to this one's
+                seen.append(left.to(before[0].dtype, memory_format=torch.channels_last))
+            looked = self.look[level](torch.cat(seen, 1))
+            x = self.mix[level](looked if x is None else looked + _up(x, looked))
         assert x is not None
         return functional.conv2d(x, self.decide.weight, self.decide.bias)  # (B, 1, H/2, W/2)
 
