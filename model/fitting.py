@@ -3,13 +3,14 @@
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
 
 from model import checkpoint
 from model.checkpoint import Checkpoint
@@ -27,8 +28,11 @@ class Recipe(Protocol):
 
     detector: Detector
 
-    def trained(self) -> list[nn.Parameter]:
-        """Give what the optimizer changes."""
+    def optimizer(self, config: TrainConfig) -> Optimizer:
+        """Give what changes the parameters."""
+
+    def rate(self, done: float) -> float:
+        """Give the share of the learning rate to go with when a share `done` of the training is over."""
 
     def prepare(self) -> None:
         """Fit what has a closed form. Also called when a training is resumed: it must be repeatable."""
@@ -60,7 +64,7 @@ def fit(
     bf16 = has_fast_bf16(device)
     generator = torch.Generator(device).manual_seed(config.seed)
     recipe.prepare()
-    optimizer = torch.optim.AdamW(recipe.trained(), config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = recipe.optimizer(config)
     batch = config.batch * max(1, min(4, _SMALL // math.prod(config.size)))
     batches = max(1, count // batch)
     passes = math.ceil(_LEAST_BATCHES / batches)  # of few images an epoch makes several
@@ -85,7 +89,7 @@ def fit(
             if config.time_budget_s is not None:
                 done = max(done, min(1.0, (time.monotonic() - started) / config.time_budget_s))
             for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * _schedule(done)
+                group["lr"] = config.learning_rate * recipe.rate(done)
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 loss = recipe.loss(chosen, generator)
             optimizer.zero_grad(set_to_none=True)
@@ -119,7 +123,7 @@ def _is_over(epoch: int, best_epoch: int, spent: float, config: TrainConfig) -> 
 def _snapshot(
     detector: Detector,
     best: dict[str, Any],
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     generator: torch.Generator,
     facts: dict[str, Any],
 ) -> Checkpoint:
@@ -133,7 +137,7 @@ def _snapshot(
 
 
 def _restore(
-    found: Checkpoint, detector: Detector, optimizer: torch.optim.Optimizer, generator: torch.Generator
+    found: Checkpoint, detector: Detector, optimizer: Optimizer, generator: torch.Generator
 ) -> dict[str, Any]:
     """Put the detector, the optimizer and the random numbers back; gives the best epoch's weights."""
     groups: dict[str, dict[str, Tensor]] = {"now": {}, "best": {}, "optimizer": {}, "random": {}}
@@ -159,6 +163,11 @@ def _batches(count: int, batch: int, passes: int, generator: torch.Generator) ->
         yield from torch.split(order, batch)
 
 
-def _schedule(done: float) -> float:
+def decoupled(parameters: Iterable[nn.Parameter], config: TrainConfig) -> Optimizer:
+    """AdamW (Loshchilov and Hutter, ICLR 2019)."""
+    return AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay)
+
+
+def cosine(done: float) -> float:
     """Warm up over the first 5 %, then follow a cosine to 2 %."""
     return min(1.0, 0.1 + done / 0.05) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))

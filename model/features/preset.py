@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
+from torch.optim import Optimizer
 
 from model.config import TrainConfig, read_options
 from model.corruption import VALIDATION_SEED, corrupt, finding_loss
 from model.features.detector import FeaturesDetector
 from model.features.network import STRIDE, Compared, NetworkConfig
+from model.fitting import cosine, decoupled
 from model.preset import Preset
 from model.weights import load_file
 
@@ -60,8 +62,11 @@ class Redrawing:
         self._views_wanted = read_options(Options, config.options).views
         self._seed = config.seed
 
-    def trained(self) -> list[nn.Parameter]:
-        return list(self.detector.network.parameters())
+    def optimizer(self, config: TrainConfig) -> Optimizer:
+        return decoupled(self.detector.network.parameters(), config)
+
+    def rate(self, done: float) -> float:
+        return cosine(done)
 
     @torch.no_grad()
     def prepare(self) -> None:

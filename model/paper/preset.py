@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim import Adam, Optimizer
 
 from model.config import TrainConfig, read_options
 from model.paper.detector import PaperDetector
@@ -51,8 +52,14 @@ class Reconstructing:
         self._good = detector.centre(good)
         self._held_out = held_out
 
-    def trained(self) -> list[nn.Parameter]:
-        return list(self.detector.network.parameters())
+    def optimizer(self, config: TrainConfig) -> Optimizer:
+        """Adam, as published: its weight decay is a penalty on the loss, which AdamW's is not."""
+        return Adam(
+            self.detector.network.parameters(), config.learning_rate, weight_decay=config.weight_decay
+        )
+
+    def rate(self, done: float) -> float:  # noqa: ARG002  # constant, as published
+        return 1.0
 
     def prepare(self) -> None:
         """Nothing of this preset has a closed form."""

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
+from torch.optim import Optimizer
 
 from model.config import TrainConfig, read_options
 from model.corruption import VALIDATION_SEED, corrupt, finding_loss
+from model.fitting import cosine, decoupled
 from model.preset import Preset
 from model.pyramid.detector import PyramidDetector
 from model.pyramid.network import NetworkConfig, Restored
@@ -43,8 +45,11 @@ class Restoring:
         self._good = good
         self._held_out = held_out
 
-    def trained(self) -> list[nn.Parameter]:
-        return list(self.detector.parameters())
+    def optimizer(self, config: TrainConfig) -> Optimizer:
+        return decoupled(self.detector.parameters(), config)
+
+    def rate(self, done: float) -> float:
+        return cosine(done)
 
     def prepare(self) -> None:
         self.detector.learn_scale(self._good)

@@ -66,6 +66,13 @@ def test_training_lowers_the_held_out_loss(paper: Trained) -> None:
         assert (untrained(images).score > paper.facts.losses[-1]).all()
 
 
+def test_it_is_trained_as_published(paper: Trained) -> None:
+    good = torch.rand(4, 1, 64, 64)
+    recipe = PRESET.recipe(paper.detector, good, good, QUICK)
+    assert type(recipe.optimizer(QUICK)) is torch.optim.Adam  # AdamW's weight decay is another thing
+    assert recipe.rate(0.0) == recipe.rate(0.5) == recipe.rate(0.99) == 1.0
+
+
 def test_only_the_centre_counts_and_the_rim_has_the_least_value(paper: Trained) -> None:
     detector = paper.detector
     images = torch.rand(2, 1, 64, 64)
