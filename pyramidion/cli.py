@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pyramidion.commands import models
+from pyramidion.commands import audit, models
 from pyramidion.commands.capture import capture
 from pyramidion.commands.demo import demo
 from pyramidion.commands.doctor import doctor
@@ -66,6 +66,7 @@ commands: tuple[Callable[..., None], ...] = (
 for command in commands:
     app.command()(command)
 app.add_typer(models.app, name="models")
+app.add_typer(audit.app, name="audit")
 services: tuple[Callable[..., None], ...] = (worker, beat, serve, migrate)
 for command in services:
     app.command(rich_help_panel="What services run")(command)

@@ -11,6 +11,9 @@ from capture.spool import SpoolError
 from db.history import UnknownInspectionError
 from db.imagestore import ImageStoreError
 from db.inspections import UnknownProductError
+from db.ledger.seal import SealingError
+from db.ledger.signers import LedgerKeyError
+from db.ledger.told import HeadsFileError
 from db.migrate import OutdatedDatabaseError
 from db.models import UnknownModelError
 from db.settings import SettingsError
@@ -40,6 +43,9 @@ _ALWAYS: tuple[type[Exception], ...] = (
     UnknownProductError,
     UnknownModelError,
     UnknownInspectionError,
+    LedgerKeyError,
+    SealingError,
+    HeadsFileError,
     NoBrokerError,
     BrokerUnavailableError,
     DBAPIError,

@@ -42,16 +42,21 @@ def open_sets(folder: Path, classes: Sequence[str] | None = None, *, training: b
 
 
 def evaluate(
-    sets: Sets, config: TrainConfig, seeds: Sequence[int], *, device: str = "cpu", told: Told = silent
+    sets: Sets,
+    config: TrainConfig,
+    seeds: Sequence[int],
+    *,
+    device: str = "cpu",
+    told: Told = silent,
+    checkpoints: Path | None = None,
 ) -> Evaluation:
-    """Train and measure a model for each seed and class; raises what train_and_measure raises."""
-    runs = {
-        name: [
-            train_and_measure(labelled, replace(config, seed=seed), device=device, told=told)
-            for seed in seeds
-        ]
-        for name, labelled in sets.items()
-    }
+    """Train and measure a model for each seed and class; `checkpoints` and errors as of train_and_measure."""
+
+    def run(labelled: LabelledSet, seed: int) -> Run:
+        own = replace(config, seed=seed)
+        return train_and_measure(labelled, own, device=device, told=told, checkpoints=checkpoints)
+
+    runs = {name: [run(labelled, seed) for seed in seeds] for name, labelled in sets.items()}
     asked = {
         "preset": config.preset,
         "size": list(config.size),

@@ -59,18 +59,25 @@ def silent(_what: str, _done: int, _total: int) -> None:
 
 
 def train_and_measure(
-    labelled: LabelledSet, config: TrainConfig, *, device: str = "cpu", told: Told = silent
+    labelled: LabelledSet,
+    config: TrainConfig,
+    *,
+    device: str = "cpu",
+    told: Told = silent,
+    checkpoints: Path | None = None,
 ) -> Run:
     """Train one model and measure it, as it is after a round through a bundle.
 
-    Raises what model.training.train raises, and SetError for a score that is no number.
+    With a folder `checkpoints` a training that was cut short goes on from its last whole epoch. Raises what
+    model.training.train raises, and SetError for a score that is no number.
     """
 
     def show(progress: Progress) -> None:
         told(f"training {labelled.name}, seed {config.seed}", progress.epoch, progress.epochs)
 
     started = time.perf_counter()
-    trained = train([item.read() for item in labelled.train], config, device=device, progress=show)
+    good = [item.read() for item in labelled.train]
+    trained = train(good, config, device=device, progress=show, checkpoints=checkpoints)
     seconds = time.perf_counter() - started
     with tempfile.TemporaryDirectory() as root:
         kept = bundle.load(bundle.save(trained, Path(root), product=labelled.name).folder)

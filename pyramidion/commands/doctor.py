@@ -22,12 +22,13 @@ def doctor(
     only: Annotated[
         str | None,
         typer.Option(
-            help="Check one thing: settings, database, images, broker, device, models, workers, beat or disk."
+            help="Check one thing: settings, database, images, broker, device, models, workers, beat, ledger "
+            "or disk."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Check settings, broker, database, migrations, image store, device, models, workers, clock and disk."""
+    """Check settings, broker, database, image store, device, models, workers, clock, ledger and disk."""
     checks = dict(_checks())
     if only is not None and only not in checks:
         raise UserError(f"no check {only!r}: use one of {', '.join(checks)}")
@@ -63,6 +64,7 @@ def _checks() -> Iterator[tuple[str, Check]]:
     yield "models", _models
     yield "workers", _workers
     yield "beat", _beat
+    yield "ledger", _ledger
     yield "disk", _disk
 
 
@@ -179,6 +181,25 @@ def _beat() -> str:
             f"where another machine runs it now, remove {file}"
         )
     return f"the clock last ticked {silent_s:.0f} s ago"
+
+
+def _ledger() -> str:
+    from db.ledger.status import look
+    from pyramidion.context import open_context
+
+    with open_context().reading() as session:
+        found = look(session)
+    if found.late:
+        raise UserError(
+            f"{found.waiting.facts} facts wait to be sealed, for {found.waiting.lag_s:.0f} s: is a "
+            "housekeeping worker running, and what does its log say? `pyramidion audit seal` seals now"
+        )
+    failing = [f"{one.place} ({one.last_error})" for one in found.anchors if one.failing_since is not None]
+    if failing:
+        raise UserError(
+            f"block heads can't be told to {', '.join(failing)}: see the settings PYRAMIDION_ANCHOR_*"
+        )
+    return f"{found.blocks} blocks, {found.waiting.facts} facts wait, for {found.waiting.lag_s:.0f} s"
 
 
 def _disk() -> str:

@@ -61,7 +61,10 @@ def evaluate(
         Path | None, typer.Option(help="Write a page with curves and the worst mistakes here.")
     ] = None,
 ) -> None:
-    """Train on DIR's good images, and measure on its test images, which nothing is learnt or chosen from."""
+    """Train on DIR's good images, and measure on its test images, which nothing is learnt or chosen from.
+
+    A training that was stopped or killed goes on from its last whole epoch when the same command is given.
+    """
     if seed and seeds:
         raise UserError("give either --seed, for each seed, or --seeds, their number")
     for_training = {
@@ -156,9 +159,10 @@ def _device(wanted: str | None) -> str:
 
 def _train(sets: "Sets", config: "TrainConfig", seeds: Sequence[int], place: str) -> "Evaluation":
     from model.evaluation.evaluate import evaluate as run
+    from workers.train import checkpoints
 
     with _bar() as told:
-        return run(sets, config, seeds, device=place, told=told)
+        return run(sets, config, seeds, device=place, told=told, checkpoints=checkpoints())
 
 
 def _measure(sets: "Sets", bundle: Path, place: str) -> "Evaluation":

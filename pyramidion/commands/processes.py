@@ -8,7 +8,11 @@ import typer
 from pyramidion.errors import UserError
 from pyramidion.output import out
 
-_MODULES = {"score": "workers.score", "train": "workers.train", "housekeeping": "workers.sweep"}
+_MODULES = {
+    "score": ["workers.score"],
+    "train": ["workers.train"],
+    "housekeeping": ["workers.sweep", "workers.seal"],
+}
 
 
 def worker(
@@ -31,7 +35,7 @@ def worker(
         from workers.runtime import runtime
 
         runtime()
-    app.conf.include = [_MODULES[queue]]
+    app.conf.include = _MODULES[queue]
     app.worker_main(
         [
             "worker",

@@ -17,7 +17,7 @@ from PIL import Image
 
 from benchmarks.accuracy import table
 from model import bundle
-from model.evaluation.evaluate import evaluate_bundle, open_sets
+from model.evaluation.evaluate import evaluate, evaluate_bundle, open_sets
 from model.training import train
 from pyramidion.cli import app
 from pyramidion.errors import UserError, known_errors
@@ -70,6 +70,27 @@ def model(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = configured(None, size=(SIDE, SIDE), epochs=2)
     good = [file.read_bytes() for file in sorted((parts / "train/good").iterdir())]
     return bundle.save(train(good, config), tmp_path_factory.mktemp("bundles"), product="part").folder
+
+
+def test_a_training_that_is_cut_short_goes_on(parts: Path, tmp_path: Path) -> None:
+    config = configured(None, size=(SIDE, SIDE), epochs=3, options={"width": "4", "components": "8"})
+    sets = open_sets(parts)
+    epochs: list[int] = []
+
+    def cut_short(what: str, done: int, _total: int) -> None:
+        if what.startswith("training") and done == 2:
+            raise KeyboardInterrupt
+
+    def note(what: str, done: int, _total: int) -> None:
+        if what.startswith("training"):
+            epochs.append(done)
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(sets, config, [0], told=cut_short, checkpoints=tmp_path)
+    resumed = evaluate(sets, config, [0], told=note, checkpoints=tmp_path).report
+    assert [epoch for epoch in epochs if epoch] == [2, 3, 3]  # as it was found, a new one, and calibration
+    assert not list(tmp_path.iterdir())
+    assert resumed["image_auroc"] == evaluate(sets, config, [0]).report["image_auroc"]
 
 
 def test_two_seeds_make_a_report_with_spread_and_a_page(run: Run, parts: Path, tmp_path: Path) -> None:

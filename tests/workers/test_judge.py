@@ -62,6 +62,23 @@ def test_good_and_bad_parts_get_verdicts_with_maps_and_boxes(
     assert detail.result.timings["queue_ms"] > 0
 
 
+def test_scores_within_the_band_around_the_threshold_are_inconclusive(
+    runtime: Runtime, champion: str, accept: Any, make_picture: Any
+) -> None:
+    good, bad = accept([make_picture(902), make_picture(903, defect=True)])
+    settings = runtime.settings.model_copy(update={"inconclusive_band": 0.9})
+    assert judge(dataclasses.replace(runtime, settings=settings), Delivery([good], QUEUED, redelivered=False))
+    assert judge(runtime, Delivery([bad], QUEUED, redelivered=False))
+    assert verdicts(runtime.sessions, [good, bad]) == ["inconclusive", "ng"]
+    with runtime.sessions() as session:
+        detail = history.inspection(session, good)
+    assert detail.result is not None
+    assert detail.result.score is not None
+    assert detail.result.threshold is not None
+    assert 0.1 * detail.result.threshold <= detail.result.score <= 1.9 * detail.result.threshold
+    assert detail.map is not None  # a person decides, and needs to see why
+
+
 def test_a_verdict_is_given_once_however_often_its_message_arrives(
     runtime: Runtime, champion: str, accept: Any, make_picture: Any
 ) -> None:
