@@ -7,6 +7,8 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from db.ids import uuid7
+from db.ledger import unsealed
+from db.ledger.facts import Kind
 from db.tables import Event
 from db.text import readable, readable_json
 
@@ -26,4 +28,5 @@ def record(
     )
     session.add(event)
     session.flush()
+    unsealed.add(session, Kind.EVENT, [event.id])
     return event.id

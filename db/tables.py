@@ -1,17 +1,45 @@
-"""The tables. Facts (INSERT_ONLY) are never changed or removed: triggers of the migrations refuse it."""
+"""The tables. Facts (INSERT_ONLY) are never changed or removed: triggers of the migrations refuse it.
+
+Whoever inserts an inspection, a result, a review, an event or a model version hands it to the ledger in the
+same transaction (`db.ledger.unsealed.add`; `db.insert.insert_missing` does). One that never was is found by
+`pyramidion audit verify`.
+"""
 
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Double, ForeignKey, Index, MetaData, String, Text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from db.types import Id, Json, UTCDateTime
 
 CHAMPION = "champion"  # the alias of the version that judges
 VERDICTS = ("ok", "ng", "inconclusive", "error")
-INSERT_ONLY = ("inspections", "results", "anomaly_maps", "model_versions", "reviews", "events")
+INSERT_ONLY = (
+    "inspections",
+    "results",
+    "anomaly_maps",
+    "model_versions",
+    "reviews",
+    "events",
+    "ledger_keys",
+    "blocks",
+    "sealed_facts",
+)
 
 
 class Base(DeclarativeBase):
@@ -203,3 +231,82 @@ class Attempt(Base):
     waiting_since: Mapped[datetime]  # last_enqueued_at, or received_at where it never was
     last_enqueued_at: Mapped[datetime | None]
     last_error: Mapped[str | None] = mapped_column(Text)
+
+
+class UnsealedFact(Base):
+    """The ledger's waiting room: a row per fact that is in no block yet, gone with the block that takes it.
+
+    It is written in the fact's own transaction, so it appears when the fact does: a commit that comes late
+    can't be passed over, as it could by a mark in time or by the highest id seen.
+    """
+
+    __tablename__ = "unsealed_facts"
+
+    number: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    )
+    kind: Mapped[int] = mapped_column(SmallInteger)  # db.ledger.facts.Kind
+    fact: Mapped[UUID]  # its id; of a model version, whose id is a hash, the first 128 bits
+    since: Mapped[datetime]  # by the clock of the database
+
+
+class LedgerKey(Base):
+    """A public key that may sign blocks; all but the first are signed for by the one before."""
+
+    __tablename__ = "ledger_keys"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # 1, 2, 3, ...
+    id: Mapped[str] = mapped_column(String(64), unique=True)  # sha256 of the public key's 32 bytes
+    public_key: Mapped[bytes] = mapped_column(LargeBinary(32))
+    introduced_at: Mapped[datetime]
+    overlap_until: Mapped[datetime | None]  # until then the key before may sign as well
+    signature: Mapped[bytes] = mapped_column(LargeBinary(64))
+
+
+class Block(Base):
+    """The signed head of a block of facts; it names the head before by its hash."""
+
+    __tablename__ = "blocks"
+
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)  # 1, 2, 3, ...
+    previous: Mapped[bytes] = mapped_column(LargeBinary(32))
+    root: Mapped[bytes] = mapped_column(LargeBinary(32))
+    leaves: Mapped[int]
+    sealed_at: Mapped[datetime]
+    key_id: Mapped[str] = mapped_column(String(64), ForeignKey("ledger_keys.id"))
+    signature: Mapped[bytes] = mapped_column(LargeBinary(64))
+
+
+class SealedFact(Base):
+    """A leaf of a block. A fact can be in one block only."""
+
+    __tablename__ = "sealed_facts"
+    __table_args__ = (UniqueConstraint("block", "position"),)
+
+    kind: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    fact: Mapped[UUID] = mapped_column(primary_key=True)
+    block: Mapped[int] = mapped_column(BigInteger, ForeignKey("blocks.number"))
+    position: Mapped[int]
+    form: Mapped[int] = mapped_column(SmallInteger)  # which columns the leaf was made of: db.ledger.facts
+    leaf: Mapped[bytes] = mapped_column(LargeBinary(32))
+
+
+class Anchor(Base):
+    """How far the block heads have been told to a place outside. Operational, no fact."""
+
+    __tablename__ = "anchors"
+
+    place: Mapped[str] = mapped_column(primary_key=True)
+    block: Mapped[int] = mapped_column(BigInteger)  # the last one told
+    failing_since: Mapped[datetime | None]
+    last_error: Mapped[str | None] = mapped_column(Text)
+
+
+class Lease(Base):
+    """Who does something that one at a time should do. Operational, no fact."""
+
+    __tablename__ = "leases"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    holder: Mapped[str]
+    until: Mapped[datetime]

@@ -79,9 +79,14 @@ def configuration(settings: WorkerSettings) -> dict[str, Any]:
                 # worker's clock, which may differ from this one's.
                 "options": {"queue": HOUSEKEEPING, "expires": max(300, 2 * settings.sweep_every_s)},
             },
+            "seal": {
+                "task": "workers.seal",
+                "schedule": settings.seal_every_s,
+                "options": {"queue": HOUSEKEEPING, "expires": max(300, 2 * settings.seal_every_s)},
+            },
         },
     }
 
 
-app = Celery("workers", include=["workers.score", "workers.sweep", "workers.train"])
+app = Celery("workers", include=["workers.score", "workers.sweep", "workers.seal", "workers.train"])
 app.config_from_object(Configuration())

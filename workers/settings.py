@@ -76,6 +76,12 @@ class WorkerSettings(Settings):
         description="Seconds until an accepted image that neither queue nor worker holds is queued again.",
     )
     sweep_limit: int = Field(default=2048, ge=1, description="Most images that one sweep queues again.")
+    seal_every_s: float = Field(
+        default=15,
+        gt=0,
+        le=60,
+        description="Seconds between two looks for facts that no block of the ledger holds.",
+    )
     visibility_timeout_s: int = Field(
         default=600,
         ge=30,

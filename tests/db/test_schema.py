@@ -14,6 +14,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from db import events, migrate, results
 from db.ids import uuid7
+from db.ledger.seal import seal
+from db.ledger.settings import LedgerSettings
 from db.tables import INSERT_ONLY, Base, Review
 
 
@@ -33,12 +35,13 @@ def test_checks_are_migrated_too(engine: Engine) -> None:
 
 @pytest.fixture
 def facts(
+    engine: Engine,
     sessions: sessionmaker[Session],
     accepted: Callable[..., list[UUID]],
     new_result: Callable[..., results.NewResult],
     model_version: str,
 ) -> None:
-    """One row in each table of facts."""
+    """At least one row in each table of facts, and of the ledger."""
     (id_,) = accepted()
     with sessions.begin() as session:
         map_ = results.NewMap(bits=8, low=0, high=1, width=1, height=1, data=b"png", sha256="c" * 64)
@@ -46,11 +49,16 @@ def facts(
         events.record(session, "test", "tester")
         now = datetime.now(UTC)
         session.add(Review(id=uuid7(now), inspection_id=id_, verdict="confirm", reviewer="r", created_at=now))
+    seal(engine, LedgerSettings())
 
 
 @pytest.mark.parametrize("table", INSERT_ONLY)
 def test_facts_are_never_changed_or_removed(table: str, engine: Engine, facts: None) -> None:
     column = inspect(engine).get_columns(table)[0]["name"]
+    rows = text(f"SELECT count(*) FROM {table}")
+    with engine.connect() as connection:
+        before = connection.scalar(rows)
+    assert before
     changes = [f"UPDATE {table} SET {column} = {column}", f"DELETE FROM {table}"]
     if engine.dialect.name == "postgresql":
         changes.append(f"TRUNCATE {table} CASCADE")
@@ -60,7 +68,7 @@ def test_facts_are_never_changed_or_removed(table: str, engine: Engine, facts: N
         with pytest.raises(IntegrityError, match="is insert-only"), engine.begin() as connection:
             connection.execute(text(change))
     with engine.connect() as connection:
-        assert connection.scalar(text(f"SELECT count(*) FROM {table}")) == 1
+        assert connection.scalar(rows) == before
 
 
 def violation(engine: Engine, statement: str, values: dict[str, Any]) -> None:

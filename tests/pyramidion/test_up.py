@@ -9,6 +9,12 @@ from typing import Any
 
 import psutil
 import pytest
+from sqlalchemy import Engine, func, select
+
+from db import events
+from db.engine import make_engine, session_factory
+from db.settings import DatabaseSettings
+from db.tables import Block
 
 Start = Callable[..., subprocess.Popen[bytes]]
 Wait = Callable[[Callable[[], Any], str, float], None]
@@ -33,9 +39,15 @@ def is_up(log: Path) -> bool:
     return log.exists() and "running; Ctrl-C" in log.read_text(encoding="utf-8")
 
 
+def blocks(engine: Engine) -> int:
+    with session_factory(engine, read_only=True)() as session:
+        return session.scalar(select(func.count()).select_from(Block)) or 0
+
+
 @pytest.fixture
 def up(processes: Start, home: Path, tmp_path: Path, wait: Wait, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("PYRAMIDION_WEB_PORT", "0")
+    monkeypatch.setenv("PYRAMIDION_SEAL_EVERY_S", "2")
 
     def start(name: str) -> subprocess.Popen[bytes]:
         process = processes("up", "--no-trainer", log=tmp_path / name)
@@ -61,8 +73,14 @@ def test_everything_starts_and_ctrl_c_stops_it_all(up: Any, home: Path, run: Any
     ):
         assert private.stat().st_mode & 0o077 == 0, private
     wait(lambda: run("doctor", "--only", "workers").code == 0, "the workers to answer", READY_S)
-    for check in ("database", "images", "broker", "device", "disk", "settings", "beat"):
+    for check in ("database", "images", "broker", "device", "disk", "settings", "beat", "ledger"):
         assert run("doctor", "--only", check).code == 0, check
+
+    engine = make_engine(DatabaseSettings())
+    with session_factory(engine).begin() as session:
+        events.record(session, "test", "tester")
+    wait(lambda: blocks(engine), "a block that seals it", READY_S)
+    engine.dispose()
 
     second = run("up")
     assert second.code == 1

@@ -1,0 +1,56 @@
+"""The waiting room of facts that are in no block yet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from db.ledger.facts import Kind, fact_id
+from db.tables import UnsealedFact
+
+_NOW: Final = {"sqlite": "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')", "postgresql": "clock_timestamp()"}
+
+
+def add(session: Session, kind: Kind, keys: Sequence[Any]) -> None:
+    """Note facts that this transaction has inserted, by primary key; they are sealed once it commits."""
+    if not keys:
+        return
+    ids = [fact_id(kind, key) for key in keys]
+    insert = "INSERT INTO unsealed_facts (kind, fact, since)"
+    if session.get_bind().dialect.name == "postgresql":
+        # clock_timestamp: a transaction may have begun long before.
+        session.execute(
+            text(f"{insert} SELECT :kind, unnest(CAST(:facts AS uuid[])), {_NOW['postgresql']}"),
+            {"kind": kind.value, "facts": ids},
+        )
+        return
+    session.connection().exec_driver_sql(
+        f"{insert} VALUES (?, ?, {_NOW['sqlite']})",  # a constant
+        [(kind.value, id_.bytes) for id_ in ids],
+    )
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What waits to be sealed; `lag_s` is how long the first in line has waited, 0 where nothing waits."""
+
+    facts: int
+    since: datetime | None
+    lag_s: float
+
+
+def backlog(session: Session) -> Backlog:
+    """Look into the waiting room; costs as much as it is long."""
+    facts = session.scalar(select(func.count()).select_from(UnsealedFact)) or 0
+    since = session.scalar(select(UnsealedFact.since).order_by(UnsealedFact.number).limit(1))
+    lag = 0.0 if since is None else max(0.0, (datetime.now(UTC) - since).total_seconds())
+    return Backlog(facts, since, lag)
+
+
+def key_of(kind: Kind, fact: UUID) -> str:
+    """Give a fact's id as people write it."""
+    return fact.hex if kind is Kind.MODEL_VERSION else str(fact)

@@ -1,0 +1,494 @@
+"""Whatever is changed behind the application's back is found, and named.
+
+The tamperer rules the database (no trigger, no foreign key holds them) and the file system.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from db import events, models, results
+from db.engine import session_factory
+from db.ids import uuid7
+from db.imagestore import ImageStore, key_of, open_image_store
+from db.ledger import anchors, merkle, unsealed
+from db.ledger.blobs import Blobs
+from db.ledger.facts import NEWEST, Kind, read
+from db.ledger.heads import head_of
+from db.ledger.keys import introduction
+from db.ledger.seal import seal, snapshot
+from db.ledger.settings import LedgerSettings
+from db.ledger.signers import make_key
+from db.ledger.verify import Report, Wanted, verify
+from db.settings import DatabaseSettings
+from db.tables import Block, Review, SealedFact
+
+NOW = datetime.now(UTC)
+
+
+@dataclass
+class History:
+    """A small sealed history, in three blocks, and a superuser's way into it."""
+
+    engine: Engine
+    sessions: sessionmaker[Session]
+    store: ImageStore
+    home: Path
+    ids: list[UUID]  # of inspections: 0 and 1 are ng with maps, 2 is an error, 3 is pending
+    review: UUID
+    event: UUID
+    model: str
+
+    def superuser(self, *statements: str, **values: Any) -> None:
+        """Run statements with no trigger and no foreign key in force; UUIDs are given as :name."""
+        if self.engine.dialect.name == "sqlite":
+            given = {k: v.bytes if isinstance(v, UUID) else v for k, v in values.items()}
+            with closing(sqlite3.connect(self.home / "pyramidion.db")) as connection, connection:
+                for (trigger,) in connection.execute(
+                    "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+                ).fetchall():
+                    connection.execute(f"DROP TRIGGER {trigger}")
+                for statement in statements:
+                    assert connection.execute(statement, given).rowcount != 0, statement
+            return
+        with self.engine.begin() as connection:
+            connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+            for statement in statements:
+                psycopg = statement.replace("%", "%%")
+                for name in values:
+                    psycopg = psycopg.replace(f":{name}", f"%({name})s")
+                assert connection.exec_driver_sql(psycopg, values).rowcount != 0, statement
+
+    def blob(self, data: bytes) -> Path:
+        return self.home / "images" / key_of(hashlib.sha256(data).hexdigest())
+
+    def leaf(self, kind: Kind, fact: UUID) -> bytes:
+        """The leaf that the fact, as it stands now, would have."""
+        with snapshot(self.engine) as connection:
+            key: Any = fact if self.engine.dialect.name == "postgresql" else fact.bytes
+            found = next(read(connection, NEWEST[kind], "sealed_facts", "s.fact", "s.fact = :f", {"f": key}))
+        assert found.content is not None
+        return merkle.leaf_hash(found.content)
+
+    def block_of(self, kind: Kind, fact: UUID) -> Block:
+        with self.sessions() as session:
+            leaf = session.get_one(SealedFact, (kind.value, fact))
+            return session.get_one(Block, leaf.block)
+
+    def verify(self) -> Report:
+        settings = LedgerSettings()
+        reading = session_factory(self.engine, read_only=True)
+        blobs = Blobs(self.store, reading, None)
+        return verify(self.engine, Wanted(heads=[settings.anchor_file()]), blobs)
+
+
+@pytest.fixture
+def history(
+    database: DatabaseSettings,
+    engine: Engine,
+    sessions: sessionmaker[Session],
+    accepted: Callable[..., list[UUID]],
+    new_result: Callable[..., results.NewResult],
+) -> History:
+    settings = LedgerSettings()
+    store = open_image_store(database)
+    for data in (b"image", b"weights"):
+        store.put(data)
+    manifest = json.dumps({"threshold": 0.5})
+    model = hashlib.sha256(manifest.encode()).hexdigest()
+    weights = hashlib.sha256(b"weights").hexdigest()
+    with sessions.begin() as session:
+        models.ensure_product(session, "tile")
+        models.register(session, model, "tile", manifest, weights, 100)
+        models.set_champion(session, "tile", model, actor="a", why="first")
+    image = hashlib.sha256(b"image").hexdigest()
+    ids = accepted(4, image_sha256=image, image_key=key_of(image), lot="L1")
+    seal(engine, settings)
+    judged = {"verdict": "ng", "score": 0.9, "threshold": 0.5, "model_version": model, "error": None}
+    with sessions.begin() as session:
+        for number, id_ in enumerate(ids[:2]):
+            data = b"map%d" % number
+            map_ = results.NewMap(8, 0.0, 1.0, 4, 4, data, hashlib.sha256(data).hexdigest())
+            results.record(session, [new_result(id_, **{**judged, "score": 0.9 + number / 100}, map=map_)])
+        results.record(session, [new_result(ids[2])])
+    seal(engine, settings)
+    with sessions.begin() as session:
+        review = Review(
+            id=uuid7(),
+            inspection_id=ids[0],
+            verdict="confirm",
+            reviewer="r",
+            reason="scratch",
+            created_at=NOW,
+        )
+        session.add(review)
+        session.flush()
+        unsealed.add(session, Kind.REVIEW, [review.id])
+        event = events.record(session, "policy.changed", "engineer", "tile", {"band": 0.05})
+    seal(engine, settings)
+    assert anchors.tell(sessions, settings) == {}
+    made = History(engine, sessions, store, database.home, ids, review.id, event, model)
+    report = made.verify()
+    assert (report.bad, report.blobs) == ([], 4 + 2 + 1)
+    return made
+
+
+Tampering = tuple[Callable[[History], None], Callable[[History], tuple[str | None, Any]], str]
+WAYS: dict[str, Tampering] = {}
+
+
+def way(kind: str | None, id_: Callable[[History], Any], why: str) -> Callable[..., Any]:
+    """Note a way of tampering, the fact that must be named, and a part of the reason that must be given."""
+
+    def note(do: Callable[[History], None]) -> Callable[[History], None]:
+        WAYS[do.__name__] = (do, lambda history: (kind, id_(history)), why)
+        return do
+
+    return note
+
+
+def first(history: History) -> str:
+    return str(history.ids[0])
+
+
+def nobody(_: History) -> None:
+    return None
+
+
+@way("result", first, "was changed")
+def a_score_is_changed(h: History) -> None:
+    h.superuser("UPDATE results SET score = 0.9000000000000001 WHERE inspection_id = :id", id=h.ids[0])
+
+
+@way("result", first, "was changed")
+def a_verdict_is_turned(h: History) -> None:
+    h.superuser("UPDATE results SET verdict = 'ok', regions = '[]' WHERE inspection_id = :id", id=h.ids[0])
+
+
+@way("result", first, "was changed")
+def a_threshold_is_lowered(h: History) -> None:
+    h.superuser("UPDATE results SET threshold = 0.4 WHERE inspection_id = :id", id=h.ids[0])
+
+
+@way("result", first, "was changed")
+def two_scores_are_swapped(h: History) -> None:
+    h.superuser("UPDATE results SET score = 1.81 - score WHERE verdict = 'ng'")
+
+
+@way("result", first, "was deleted")
+def a_verdict_is_deleted_with_its_map(h: History) -> None:
+    h.superuser(
+        "DELETE FROM anomaly_maps WHERE inspection_id = :id",
+        "DELETE FROM results WHERE inspection_id = :id",
+        id=h.ids[0],
+    )
+
+
+@way("inspection", lambda h: str(h.ids[3]), "was deleted")
+def an_inspection_is_deleted(h: History) -> None:
+    h.superuser(
+        "DELETE FROM attempts WHERE inspection_id = :id",
+        "DELETE FROM inspections WHERE id = :id",
+        id=h.ids[3],
+    )
+
+
+@way("inspection", first, "was changed")
+def a_part_is_moved_to_another_lot(h: History) -> None:
+    h.superuser("UPDATE inspections SET lot = 'L2' WHERE id = :id", id=h.ids[0])
+
+
+@way("inspection", first, "was changed")
+def a_time_is_changed_by_a_microsecond(h: History) -> None:
+    at = "2026-03-01T12:00:00.123457Z"
+    h.superuser(f"UPDATE inspections SET captured_at = '{at}' WHERE id = :id", id=h.ids[0])
+
+
+@way("inspection", first, "was changed")
+def nothing_becomes_an_empty_text(h: History) -> None:
+    h.superuser("UPDATE inspections SET serial = '' WHERE id = :id", id=h.ids[0])
+
+
+@way("inspection", lambda h: str(UUID(int=7)), "never handed to be sealed")
+def an_inspection_is_inserted(h: History) -> None:
+    columns = (
+        "product, station, line, serial, lot, captured_at, received_at, image_sha256, image_key, "
+        "image_bytes, image_width, image_height, image_format"
+    )
+    h.superuser(
+        f"INSERT INTO inspections (id, {columns}) SELECT :new, {columns} FROM inspections WHERE id = :id",
+        new=UUID(int=7),
+        id=h.ids[0],
+    )
+
+
+@way("result", lambda h: str(h.ids[3]), "never handed to be sealed")
+def a_verdict_is_inserted(h: History) -> None:
+    h.superuser(
+        "INSERT INTO results SELECT :new, verdict, score, threshold, model_version, worker, attempts, "
+        "judged_at, timings, regions, error FROM results WHERE inspection_id = :id",
+        new=h.ids[3],
+        id=h.ids[0],
+    )
+
+
+@way("result", lambda h: str(h.ids[2]), "was changed")
+def a_map_is_inserted(h: History) -> None:
+    h.superuser(
+        "UPDATE anomaly_maps SET inspection_id = :to WHERE inspection_id = :id", to=h.ids[2], id=h.ids[1]
+    )
+
+
+@way("map", lambda h: str(h.ids[3]), "has no result")
+def a_map_is_inserted_where_no_verdict_is(h: History) -> None:
+    h.superuser(
+        "INSERT INTO anomaly_maps SELECT :to, encoding, bits, low, high, width, height, data, sha256 "
+        "FROM anomaly_maps WHERE inspection_id = :id",
+        to=h.ids[3],
+        id=h.ids[1],
+    )
+
+
+@way("result", first, "bytes of the anomaly map")
+def a_map_is_painted_over(h: History) -> None:
+    h.superuser("UPDATE anomaly_maps SET data = :data WHERE inspection_id = :id", data=b"clean", id=h.ids[0])
+
+
+@way("result", first, "its map, was changed")
+def a_map_is_painted_over_and_hashed_anew(h: History) -> None:
+    h.superuser(
+        "UPDATE anomaly_maps SET data = :data, sha256 = :hash WHERE inspection_id = :id",
+        data=b"clean",
+        hash=hashlib.sha256(b"clean").hexdigest(),
+        id=h.ids[0],
+    )
+
+
+@way("result", first, "its map, was changed")
+def the_scale_of_a_map_is_changed(h: History) -> None:
+    h.superuser("UPDATE anomaly_maps SET high = 0.1 WHERE inspection_id = :id", id=h.ids[0])
+
+
+@way("review", lambda h: str(h.review), "was changed")
+def a_review_is_reworded(h: History) -> None:
+    h.superuser("UPDATE reviews SET reason = 'dust' WHERE id = :id", id=h.review)
+
+
+@way("review", lambda h: str(UUID(int=8)), "never handed to be sealed")
+def a_review_is_inserted(h: History) -> None:
+    h.superuser(
+        "INSERT INTO reviews SELECT :new, inspection_id, 'overrule', 'x', reason, created_at FROM reviews",
+        new=UUID(int=8),
+    )
+
+
+@way("event", lambda h: str(h.event), "was deleted")
+def an_event_is_deleted(h: History) -> None:
+    h.superuser("DELETE FROM events WHERE id = :id", id=h.event)
+
+
+@way("event", lambda h: str(h.event), "was changed")
+def an_events_detail_is_changed(h: History) -> None:
+    h.superuser("""UPDATE events SET detail = '{"band": 0.06}' WHERE id = :id""", id=h.event)
+
+
+@way("model_version", lambda h: h.model[:32], "was changed")
+def a_manifest_is_changed(h: History) -> None:
+    h.superuser("UPDATE model_versions SET manifest = replace(manifest, '0.5', '0.6')")
+
+
+@way("model_version", lambda h: "f" * 64, "which no event says")
+def the_champion_is_changed(h: History) -> None:
+    h.superuser("UPDATE model_aliases SET model_version = :id", id="f" * 64)
+
+
+@way("inspection", first, "was altered")
+def an_image_is_altered(h: History) -> None:
+    h.blob(b"image").write_bytes(b"imago")
+
+
+@way("inspection", first, "was removed")
+def an_image_is_removed(h: History) -> None:
+    h.blob(b"image").unlink()
+
+
+@way("model_version", lambda h: h.model, "was altered")
+def weights_are_altered(h: History) -> None:
+    h.blob(b"weights").write_bytes(b"wights")
+
+
+@way(None, nobody, "with or without their facts")
+def a_verdict_is_turned_and_its_leaf_made_to_fit(h: History) -> None:
+    h.superuser("UPDATE results SET verdict = 'ok' WHERE inspection_id = :id", id=h.ids[0])
+    leaf = h.leaf(Kind.RESULT, h.ids[0])
+    h.superuser("UPDATE sealed_facts SET leaf = :leaf WHERE kind = 2 AND fact = :id", leaf=leaf, id=h.ids[0])
+
+
+def reroot(h: History, block: Block) -> None:
+    """Make the head fit its leaves."""
+    with h.sessions() as session:
+        leaves = session.scalars(
+            select(SealedFact.leaf).where(SealedFact.block == block.number).order_by(SealedFact.position)
+        ).all()
+    h.superuser(
+        "UPDATE blocks SET root = :root, leaves = :leaves WHERE number = :number",
+        root=merkle.root(leaves),
+        leaves=len(leaves),
+        number=block.number,
+    )
+
+
+@way(None, nobody, "not what was signed")
+def a_verdict_is_turned_and_leaf_and_root_made_to_fit(h: History) -> None:
+    block = h.block_of(Kind.RESULT, h.ids[0])
+    h.superuser("UPDATE results SET verdict = 'ok' WHERE inspection_id = :id", id=h.ids[0])
+    leaf = h.leaf(Kind.RESULT, h.ids[0])
+    h.superuser("UPDATE sealed_facts SET leaf = :leaf WHERE kind = 2 AND fact = :id", leaf=leaf, id=h.ids[0])
+    reroot(h, block)
+
+
+@way(None, nobody, "is not signed for by")
+def the_whole_chain_is_sealed_anew_with_a_key_of_the_tamperers_own(h: History) -> None:
+    turned = h.block_of(Kind.RESULT, h.ids[0])
+    h.superuser("UPDATE results SET verdict = 'ok' WHERE inspection_id = :id", id=h.ids[0])
+    leaf = h.leaf(Kind.RESULT, h.ids[0])
+    h.superuser("UPDATE sealed_facts SET leaf = :leaf WHERE kind = 2 AND fact = :id", leaf=leaf, id=h.ids[0])
+    reroot(h, turned)
+    key = make_key(h.home / "theirs.pem")
+    signature = key.sign(introduction(2, key.key_id, None, NOW, None))
+    h.superuser(
+        "INSERT INTO ledger_keys (number, id, public_key, introduced_at, overlap_until, signature) "
+        "SELECT 2, :id, :public, introduced_at, NULL, :signature FROM ledger_keys WHERE number = 1",
+        id=key.key_id,
+        public=key.public_key,
+        signature=signature,
+    )
+    h.superuser("UPDATE blocks SET key_id = :id", id=key.key_id)
+    with h.sessions() as session:
+        numbers = session.scalars(select(Block.number).order_by(Block.number)).all()
+    previous = bytes(32)
+    for number in numbers:
+        h.superuser("UPDATE blocks SET previous = :p WHERE number = :n", p=previous, n=number)
+        with h.sessions() as session:
+            head = head_of(session.get_one(Block, number))
+        h.superuser(
+            "UPDATE blocks SET signature = :s WHERE number = :n", s=key.sign(head.content()), n=number
+        )
+        previous = head.hash()
+
+
+@way("inspection", lambda h: str(h.ids[1]), "order of the block's leaves")
+def two_leaves_are_swapped(h: History) -> None:
+    number = h.block_of(Kind.INSPECTION, h.ids[0]).number
+    h.superuser("UPDATE sealed_facts SET position = 1000 + position WHERE block = :n AND kind = 1", n=number)
+    for place, id_ in enumerate((h.ids[1], h.ids[0], h.ids[2], h.ids[3])):
+        h.superuser("UPDATE sealed_facts SET position = :p WHERE kind = 1 AND fact = :id", p=place, id=id_)
+
+
+@way("review", lambda h: str(h.review), "leaf was changed")
+def a_leaf_is_changed(h: History) -> None:
+    h.superuser("UPDATE sealed_facts SET leaf = :leaf WHERE kind = 3", leaf=bytes(32))
+
+
+@way(None, nobody, "leaves, but")
+def a_fact_is_deleted_with_its_leaf(h: History) -> None:
+    h.superuser("DELETE FROM reviews WHERE id = :id", "DELETE FROM sealed_facts WHERE kind = 3", id=h.review)
+
+
+@way(None, nobody, "not what was signed")
+def a_block_is_made_older(h: History) -> None:
+    at = (NOW - timedelta(days=1)).isoformat().replace("+00:00", "Z")
+    h.superuser(f"UPDATE blocks SET sealed_at = '{at}' WHERE number = 2")
+
+
+@way(None, nobody, "block 2 is missing")
+def a_block_is_taken_out(h: History) -> None:
+    h.superuser(
+        "DELETE FROM reviews WHERE 1 = 1",
+        "DELETE FROM sealed_facts WHERE block = 2",
+        "DELETE FROM blocks WHERE number = 2",
+    )
+
+
+@way(None, nobody, "the chain was cut")
+def the_newest_blocks_are_cut_off_with_all_their_facts(h: History) -> None:
+    last = h.block_of(Kind.REVIEW, h.review).number
+    h.superuser(
+        "DELETE FROM reviews WHERE 1 = 1",
+        "DELETE FROM events WHERE id IN (SELECT fact FROM sealed_facts WHERE kind = 4 AND block = :n)",
+        "DELETE FROM sealed_facts WHERE block = :n",
+        "DELETE FROM blocks WHERE number = :n",
+        n=last,
+    )
+
+
+@way(None, nobody, "it was cut")
+def the_file_of_heads_is_removed(h: History) -> None:
+    LedgerSettings().anchor_file().unlink()
+
+
+@way(None, nobody, "it was sealed anew")
+def the_file_of_heads_is_changed(h: History) -> None:
+    file = LedgerSettings().anchor_file()
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    lines[1]["hash"] = "0" * 64
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@way(None, nobody, "no longer there")
+def a_head_in_the_file_is_blotted_out(h: History) -> None:
+    file = LedgerSettings().anchor_file()
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([lines[0], "#\n", *lines[2:]]))
+
+
+@way("event", lambda h: str(h.event), "before it was sealed")
+def a_fact_is_deleted_before_it_is_sealed(h: History) -> None:
+    with h.sessions.begin() as session:
+        h.event = events.record(session, "incriminating", "somebody")
+    h.superuser("DELETE FROM events WHERE id = :id", id=h.event)
+    seal(h.engine, LedgerSettings())
+
+
+@way("event", lambda h: str(h.event), "never handed to be sealed")
+def a_fact_is_taken_out_of_the_waiting_room(h: History) -> None:
+    with h.sessions.begin() as session:
+        h.event = events.record(session, "incriminating", "somebody")
+    h.superuser("DELETE FROM unsealed_facts WHERE fact = :id", id=h.event)
+    seal(h.engine, LedgerSettings())
+
+
+TAMPERINGS = sorted(WAYS)
+
+
+@pytest.mark.parametrize("name", TAMPERINGS)
+def test_tampering_is_found_and_named(name: str, history: History) -> None:
+    do, named, why = WAYS[name]
+    do(history)
+    report = history.verify()
+    assert not report.ok
+    found = [(one.kind, one.id, one.why) for one in report.bad]
+    kind, id_ = named(history)
+    assert any(one[:2] == (kind, id_) and why in one[2] for one in found), found
+
+
+def test_there_are_more_ways_than_a_dozen() -> None:
+    assert len(TAMPERINGS) >= 12
+
+
+def test_this_machines_key_tells_when_the_chain_was_sealed_anew_from_its_beginning(history: History) -> None:
+    mine = make_key(LedgerSettings().key_path())
+    assert verify(history.engine, Wanted(signer=mine)).ok
+    theirs = make_key(history.home / "theirs.pem")
+    assert "was sealed anew" in verify(history.engine, Wanted(signer=theirs)).bad[0].why
