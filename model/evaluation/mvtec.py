@@ -101,7 +101,9 @@ def _about_masks(folder: Path, test: Sequence[Item]) -> list[str]:
     total = Counter(item.kind for item in defects)
     masked = Counter(item.kind for item in defects if item.mask is not None)
     if not masked:
-        return [f"no mask fits an image in {folder / 'ground_truth'}: there are no pixel figures"]
+        place = folder / "ground_truth"
+        why = f"no mask in {place} has an image's name" if place.is_dir() else f"there is no folder {place}"
+        return [f"{why}: there are no pixel figures"]
     notes = []
     for kind, count in total.items():
         if masked[kind] == 0:
