@@ -1,4 +1,4 @@
-"""Looking inspections up, with their verdicts."""
+"""Looking inspections up, with their verdicts: the one way in for command line, pages and exports."""
 
 import re
 from collections.abc import Iterator
@@ -11,15 +11,21 @@ from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.engine import Row as SqlRow
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from db.ids import first_id
+from db.reviewed import newest
 from db.tables import AnomalyMap, Inspection, Result, Review
 
 PENDING = "pending"
+UNREVIEWED = "unreviewed"
 ROWS_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
 class Filter:
-    """What to look for; what is None doesn't matter. Times are captured_at: since <= time < until."""
+    """What to look for; what is None doesn't matter. Times are captured_at: since <= time < until.
+
+    `reviewed` is what the newest review says (confirm, overrule, inconclusive), or UNREVIEWED.
+    """
 
     product: str | None = None
     station: str | None = None
@@ -32,6 +38,7 @@ class Filter:
     model_version: str | None = None
     min_score: float | None = None
     max_score: float | None = None
+    reviewed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -131,15 +138,27 @@ COLUMNS: tuple[InstrumentedAttribute[Any], ...] = (  # those of a Row, by name
 
 
 def _query(wanted: Filter) -> Select[Any]:
+    return matching(wanted, *COLUMNS).order_by(Inspection.id.desc())
+
+
+def matching(wanted: Filter, *columns: Any) -> Select[Any]:
+    """Select columns of the inspections that match, and of their results: not in any order."""
     return (
-        select(*COLUMNS)
-        .outerjoin(Result, Result.inspection_id == Inspection.id)
+        select(*columns)
+        .select_from(Inspection)
+        .join(Result, Result.inspection_id == Inspection.id, isouter=not _judged(wanted))
         .where(*_conditions(wanted))
-        .order_by(Inspection.id.desc())
     )
 
 
+def _judged(wanted: Filter) -> bool:
+    """Whether only judged inspections can match: then a database may begin with the results."""
+    asked = (wanted.model_version, wanted.min_score, wanted.max_score)
+    return wanted.verdict not in {None, PENDING} or any(value is not None for value in asked)
+
+
 def _conditions(wanted: Filter) -> Iterator[ColumnElement[bool]]:
+    yield from _within(wanted)
     for column, value in (
         (Inspection.product, wanted.product),
         (Inspection.station, wanted.station),
@@ -147,21 +166,30 @@ def _conditions(wanted: Filter) -> Iterator[ColumnElement[bool]]:
         (Inspection.serial, wanted.serial),
         (Inspection.lot, wanted.lot),
         (Result.model_version, wanted.model_version),
+        (Result.verdict, None if wanted.verdict == PENDING else wanted.verdict),
     ):
         if value is not None:
             yield column == value
     if wanted.verdict == PENDING:
         yield Result.inspection_id.is_(None)
-    elif wanted.verdict is not None:
-        yield Result.verdict == wanted.verdict
-    if wanted.since is not None:
-        yield Inspection.captured_at >= wanted.since
-    if wanted.until is not None:
-        yield Inspection.captured_at < wanted.until
     if wanted.min_score is not None:
         yield Result.score >= wanted.min_score
     if wanted.max_score is not None:
         yield Result.score <= wanted.max_score
+    if wanted.reviewed == UNREVIEWED:
+        yield ~select(Review.id).where(Review.inspection_id == Inspection.id).exists()
+    elif wanted.reviewed is not None:
+        said = select(Review.inspection_id).where(Review.verdict == wanted.reviewed, newest())
+        yield Inspection.id.in_(said)
+
+
+def _within(wanted: Filter) -> Iterator[ColumnElement[bool]]:
+    """Bound the ids, which begin with the capture time, so that an index and whole partitions are skipped."""
+    for key in (Inspection.id, Result.inspection_id) if _judged(wanted) else (Inspection.id,):
+        if wanted.since is not None:
+            yield key >= first_id(wanted.since)
+        if wanted.until is not None:
+            yield key < first_id(wanted.until)
 
 
 def _row(found: SqlRow[Any]) -> Row:

@@ -33,6 +33,14 @@ def uuid7(at: datetime | None = None, entropy: bytes | None = None) -> UUID:
     return UUID(int=milliseconds << 80 | 7 << 76 | fraction << 64 | 0b10 << 62 | random)
 
 
+def first_id(at: datetime) -> UUID:
+    """Give the smallest id that carries `at` or a later time; before 1970 the smallest of all."""
+    if at < EPOCH:
+        return UUID(int=0)
+    made = uuid7(at, bytes(ENTROPY_BYTES))
+    return UUID(int=made.int & ~((1 << 64) - 1))
+
+
 def uuid7_time(value: UUID) -> datetime:
     """Read the time out of an id: to the microsecond from uuid7(), to the millisecond from other makers.
 

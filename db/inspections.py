@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from db.ids import uuid7_time
 from db.insert import insert_missing
 from db.tables import CHAMPION, Attempt, Inspection, ModelAlias, Product, Result, Review, Station
 from db.text import readable, require_name
@@ -19,7 +20,8 @@ IDS_PER_QUERY = 500  # PostgreSQL takes 65,535 parameters in one statement, SQLi
 class NewInspection:
     """An image that is stored and waits to become a row; the fields are those of the table.
 
-    Raises ValueError for a name or a time that can't be kept, before it can spoil a batch.
+    `id` is `db.ids.uuid7(captured_at)`: whoever looks for a time looks for ids. Raises ValueError for another
+    one, and for a name or a time that can't be kept, before it can spoil a batch.
     """
 
     id: UUID
@@ -43,6 +45,11 @@ class NewInspection:
         if self.captured_at.tzinfo is None or self.received_at.tzinfo is None:
             raise ValueError(
                 f"{self.id} without a zone: captured_at {self.captured_at}, received_at {self.received_at}"
+            )
+        if uuid7_time(self.id) != self.captured_at:
+            raise ValueError(
+                f"the id {self.id} carries {uuid7_time(self.id)}, but was captured at {self.captured_at}: "
+                "make it with uuid7(captured_at)"
             )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from db.tables import Inspection, Result, Review
@@ -15,20 +15,24 @@ class Defect:
     image_sha256: str
 
 
+def newest() -> ColumnElement[bool]:
+    """Say of a review that its inspection has no newer one: a change of mind is a new row."""
+    newer = aliased(Review)
+    return ~select(newer.id).where(newer.inspection_id == Review.inspection_id, newer.id > Review.id).exists()
+
+
 def defects(session: Session, product: str, limit: int) -> list[Defect]:
     """Give the product's newest `limit` parts that are bad by their newest review, each image once.
 
     Bad is a rejection that was confirmed, and an acceptance that was overruled.
     """
-    newer = aliased(Review)
-    has_newer = select(newer.id).where(newer.inspection_id == Review.inspection_id, newer.id > Review.id)
     found = session.execute(
         select(Inspection.id, Inspection.image_sha256)
         .join(Result, Result.inspection_id == Inspection.id)
         .join(Review, Review.inspection_id == Inspection.id)
         .where(
             Inspection.product == product,
-            ~has_newer.exists(),
+            newest(),
             or_(
                 (Result.verdict == "ng") & (Review.verdict == "confirm"),
                 (Result.verdict == "ok") & (Review.verdict == "overrule"),
@@ -37,5 +41,7 @@ def defects(session: Session, product: str, limit: int) -> list[Defect]:
         .order_by(Inspection.id.desc())
         .limit(limit)
     )
-    newest = {sha256: id_ for id_, sha256 in reversed(found.all())}  # the same picture is no second defect
-    return [Defect(id_, sha256) for sha256, id_ in reversed(newest.items())]
+    first_seen = {
+        sha256: id_ for id_, sha256 in reversed(found.all())
+    }  # the same picture is no second defect
+    return [Defect(id_, sha256) for sha256, id_ in reversed(first_seen.items())]

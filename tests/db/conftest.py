@@ -1,8 +1,9 @@
 """Makers of facts for the tests of db."""
 
 import hashlib
+import itertools
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,23 +11,28 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import inspections, models, results
-from db.ids import uuid7
+from db.ids import uuid7, uuid7_time
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
 
 @pytest.fixture
 def new_inspection() -> Callable[..., inspections.NewInspection]:
+    ticks = itertools.count()
+
     def make(**changes: Any) -> inspections.NewInspection:
+        later = NOON + next(ticks) * timedelta(microseconds=1)
+        known = uuid7_time(changes["id"]) if "id" in changes else later
+        captured_at = changes.get("captured_at", known)
         values: dict[str, Any] = {
-            "id": uuid7(),
+            "id": uuid7(captured_at),
             "product": "tile",
             "station": "s1",
             "line": None,
             "serial": None,
             "lot": None,
-            "captured_at": NOON,
-            "received_at": NOON,
+            "captured_at": captured_at,
+            "received_at": captured_at,
             "image_sha256": "a" * 64,
             "image_key": "sha256/aa/aa/" + "a" * 64,
             "image_bytes": 1000,
