@@ -251,7 +251,7 @@ class UnsealedFact(Base):
 
 
 class LedgerKey(Base):
-    """A public key that may sign blocks; all but the first are signed for by the one before."""
+    """A public key that may sign blocks; the one before signs for it, and it accepts that one's blocks."""
 
     __tablename__ = "ledger_keys"
 
@@ -260,7 +260,8 @@ class LedgerKey(Base):
     public_key: Mapped[bytes] = mapped_column(LargeBinary(32))
     introduced_at: Mapped[datetime]
     overlap_until: Mapped[datetime | None]  # until then the key before may sign as well
-    signature: Mapped[bytes] = mapped_column(LargeBinary(64))
+    signature: Mapped[bytes] = mapped_column(LargeBinary(64))  # of the key before; of the first, its own
+    acceptance: Mapped[bytes] = mapped_column(LargeBinary(64))  # of the key itself, of the same bytes
 
 
 class Block(Base):

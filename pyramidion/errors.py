@@ -11,6 +11,7 @@ from capture.spool import SpoolError
 from db.history import UnknownInspectionError
 from db.imagestore import ImageStoreError
 from db.inspections import UnknownProductError
+from db.ledger.proofs import NotAsSealedError
 from db.ledger.seal import SealingError
 from db.ledger.signers import LedgerKeyError
 from db.ledger.told import HeadsFileError
@@ -45,6 +46,7 @@ _ALWAYS: tuple[type[Exception], ...] = (
     UnknownInspectionError,
     LedgerKeyError,
     SealingError,
+    NotAsSealedError,
     HeadsFileError,
     NoBrokerError,
     BrokerUnavailableError,

@@ -13,7 +13,7 @@ from functools import cache, cached_property
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import JSON, Connection, Double, text
+from sqlalchemy import JSON, Connection, Double, bindparam, text
 
 from db import tables
 from db.ledger.canonical import WRITE, UnusualError, canonical, usual, usual_float
@@ -135,13 +135,14 @@ def read(
 ) -> Iterator[Read]:
     """Give the facts of a form that `source`, known as s, names under a condition, in no order.
 
-    `marks` are the columns of `source` to give along, such as "s.block, s.position".
+    `marks` are the columns of `source` to give along, such as "s.block, s.position". `values` are those of
+    the condition; a list of ids is called facts.
     """
     query, make = _reader(connection.dialect.name, form, source, marks)
-    found = connection.execute(
-        text(f"{query} WHERE s.kind = :kind AND {condition}"), {"kind": form.kind.value, **values}
-    )
-    for row in found:
+    statement = text(f"{query} WHERE s.kind = :kind AND {condition}")
+    if "facts" in values:
+        statement = statement.bindparams(bindparam("facts", type_=Id(), expanding=True))
+    for row in connection.execute(statement, {"kind": form.kind.value, **values}):
         yield make(row)
 
 

@@ -1,5 +1,8 @@
 """The public keys that may sign blocks, each introduced by the one before.
 
+Both sign the introduction. So whoever trusts one of them can trust all: the later ones were signed for, and
+the earlier ones accepted; nobody can put a key of their own before one that is trusted.
+
 The private key is not here: see db.ledger.signers. Rotation overlaps: from its introduction on the new key
 may sign, and the one before may until `overlap_until`, so that several sealers change over at leisure.
 """
@@ -38,6 +41,20 @@ def as_json(
         "introduced_at": moment(at),
         "overlap_until": None if until is None else moment(until),
     }
+
+
+def told(keys: Sequence[LedgerKey]) -> list[dict[str, Any]]:
+    """Give the keys with their introductions and signatures, as they are handed out."""
+    before = [None, *(key.id for key in keys)]
+    return [
+        {
+            **as_json(key.number, key.id, by, key.introduced_at, key.overlap_until),
+            "public_key": key.public_key.hex(),
+            "signature": key.signature.hex(),
+            "acceptance": key.acceptance.hex(),
+        }
+        for key, by in zip(keys, before, strict=False)
+    ]
 
 
 def known(session: Session) -> list[LedgerKey]:
@@ -92,20 +109,22 @@ def may_sign(keys: Sequence[LedgerKey], index: int, at: datetime) -> bool:
 def introduce(
     session: Session, keys: Sequence[LedgerKey], by: Signer, new: Signer, overlap: timedelta | None
 ) -> LedgerKey:
-    """Let a new key sign, signed for by the one before (the first one by itself); an event tells of it."""
+    """Let a new key sign, signed for by the one before (the first by itself); an event tells of it."""
     if any(key.id == new.key_id for key in keys):
         raise LedgerKeyError(f"key {new.key_id[:16]} is known already: give the file of a new one")
     now = datetime.now(UTC)
     until = None if overlap is None else now + overlap
     before = keys[-1].id if keys else None
     number = len(keys) + 1
+    content = introduction(number, new.key_id, before, now, until)
     row = LedgerKey(
         number=number,
         id=new.key_id,
         public_key=new.public_key,
         introduced_at=now,
         overlap_until=until,
-        signature=by.sign(introduction(number, new.key_id, before, now, until)),
+        signature=by.sign(content),
+        acceptance=new.sign(content),
     )
     session.add(row)
     detail = {
@@ -135,14 +154,15 @@ def faults(keys: Sequence[LedgerKey], trusted: Sequence[str] = ()) -> list[str]:
         if key_id(key.public_key) != key.id:
             found.append(f"public key {key.id[:16]} was changed")
             continue
-        if any(key.id.startswith(one) for one in trusted):
-            continue
         content = introduction(
             key.number, key.id, None if before is None else before.id, key.introduced_at, key.overlap_until
         )
+        signed_for = is_signed((before or key).public_key, key.signature, content)
         if key.number != index + 1:
             found.append(f"key {index + 1} is missing")
-        elif not is_signed((before or key).public_key, key.signature, content):
+        elif not is_signed(key.public_key, key.acceptance, content):
+            found.append(f"key {key.id[:16]} has not accepted the key before it")
+        elif not signed_for and not any(key.id.startswith(one) for one in trusted):
             by = "itself" if before is None else f"key {before.id[:16]}"
             found.append(f"key {key.id[:16]} is not signed for by {by}")
     return found

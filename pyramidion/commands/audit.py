@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pyramidion.commands.evidence import export
 from pyramidion.errors import FAILED, UserError
 from pyramidion.output import err, out, print_json
 
@@ -18,6 +19,8 @@ _BLOBS = "200"
 app = typer.Typer(
     help="Seal the history, verify it, hand out evidence, replay verdicts.", no_args_is_help=True
 )
+
+app.command()(export)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
 
@@ -10,6 +11,8 @@ from pyramidion.errors import UserError
 from pyramidion.output import out, print_json
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from db.imagestore import ImageStore
 
 
@@ -26,17 +29,7 @@ def show(
 
     context = open_context()
     with context.reading() as session:
-        try:
-            found = find(session, inspection_id, limit=2)
-        except ValueError as error:
-            raise UserError(str(error)) from None
-        if not found:
-            raise UnknownInspectionError(inspection_id)
-        if len(found) > 1:
-            raise UserError(
-                f"{inspection_id!r} begins more than one id ({found[0]}, {found[1]}, ...): give more of it"
-            )
-        detail = inspection(session, found[0])
+        detail = inspection(session, find_one(session, inspection_id))
     if as_json:
         print_json(as_dict(detail))
     else:
@@ -45,6 +38,21 @@ def show(
         _save(detail, context.store, save_map)
         if not as_json:
             out.print(f"picture saved to {save_map}")
+
+
+def find_one(session: "Session", beginning: str) -> UUID:
+    """Give the inspection whose id begins so; raises UserError and UnknownInspectionError."""
+    try:
+        found = find(session, beginning, limit=2)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if not found:
+        raise UnknownInspectionError(beginning)
+    if len(found) > 1:
+        raise UserError(
+            f"{beginning!r} begins more than one id ({found[0]}, {found[1]}, ...): give more of it"
+        )
+    return found[0]
 
 
 def as_dict(detail: Detail) -> dict[str, Any]:

@@ -29,10 +29,10 @@ from db.ledger.heads import head_of
 from db.ledger.keys import introduction
 from db.ledger.seal import seal, snapshot
 from db.ledger.settings import LedgerSettings
-from db.ledger.signers import make_key
+from db.ledger.signers import Signer, make_key
 from db.ledger.verify import Report, Wanted, verify
 from db.settings import DatabaseSettings
-from db.tables import Block, Review, SealedFact
+from db.tables import Block, LedgerKey, Review, SealedFact
 
 NOW = datetime.now(UTC)
 
@@ -358,7 +358,29 @@ def a_verdict_is_turned_and_leaf_and_root_made_to_fit(h: History) -> None:
     reroot(h, block)
 
 
-@way(None, nobody, "is not signed for by")
+def put_key(h: History, number: int, key: Signer, signature: bytes) -> None:
+    h.superuser(
+        "INSERT INTO ledger_keys "
+        "(number, id, public_key, introduced_at, overlap_until, signature, acceptance) "
+        f"SELECT {number}, :id, :public, introduced_at, NULL, :signature, :signature FROM ledger_keys",
+        id=key.key_id,
+        public=key.public_key,
+        signature=signature,
+    )
+
+
+@way(None, nobody, "has not accepted the key before it")
+def a_key_of_the_tamperers_own_is_put_before_the_plants(h: History) -> None:
+    key = make_key(h.home / "theirs.pem")
+    with h.sessions() as session:
+        plants = session.get_one(LedgerKey, 1)
+    h.superuser("UPDATE ledger_keys SET number = 2")
+    put_key(h, 1, key, key.sign(introduction(1, key.key_id, None, plants.introduced_at, None)))
+    introduced = key.sign(introduction(2, plants.id, key.key_id, plants.introduced_at, None))
+    h.superuser("UPDATE ledger_keys SET signature = :signature WHERE number = 2", signature=introduced)
+
+
+@way(None, nobody, "has not accepted the key before it")
 def the_whole_chain_is_sealed_anew_with_a_key_of_the_tamperers_own(h: History) -> None:
     turned = h.block_of(Kind.RESULT, h.ids[0])
     h.superuser("UPDATE results SET verdict = 'ok' WHERE inspection_id = :id", id=h.ids[0])
@@ -366,14 +388,9 @@ def the_whole_chain_is_sealed_anew_with_a_key_of_the_tamperers_own(h: History) -
     h.superuser("UPDATE sealed_facts SET leaf = :leaf WHERE kind = 2 AND fact = :id", leaf=leaf, id=h.ids[0])
     reroot(h, turned)
     key = make_key(h.home / "theirs.pem")
-    signature = key.sign(introduction(2, key.key_id, None, NOW, None))
-    h.superuser(
-        "INSERT INTO ledger_keys (number, id, public_key, introduced_at, overlap_until, signature) "
-        "SELECT 2, :id, :public, introduced_at, NULL, :signature FROM ledger_keys WHERE number = 1",
-        id=key.key_id,
-        public=key.public_key,
-        signature=signature,
-    )
+    with h.sessions() as session:
+        at = session.get_one(LedgerKey, 1).introduced_at
+    put_key(h, 2, key, key.sign(introduction(2, key.key_id, None, at, None)))
     h.superuser("UPDATE blocks SET key_id = :id", id=key.key_id)
     with h.sessions() as session:
         numbers = session.scalars(select(Block.number).order_by(Block.number)).all()

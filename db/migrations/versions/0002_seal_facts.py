@@ -46,6 +46,7 @@ def upgrade() -> None:
         sa.Column("introduced_at", types.UTCDateTime(), nullable=False),
         sa.Column("overlap_until", types.UTCDateTime(), nullable=True),
         sa.Column("signature", sa.LargeBinary(length=64), nullable=False),
+        sa.Column("acceptance", sa.LargeBinary(length=64), nullable=False),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_ledger_keys")),
         sa.UniqueConstraint("id", name=op.f("uq_ledger_keys_id")),
     )

@@ -1,0 +1,113 @@
+"""Gathering what belongs to a lot, a serial or an inspection, each fact with its proof."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.ledger.facts import Kind, document, fact_id
+from db.ledger.proofs import NotAsSealedError, Proof, Prover
+from db.tables import Event, Inspection, Result, Review, UnsealedFact
+from pyramidion.errors import UserError
+
+AT_ONCE: Final = 200  # inspections
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What evidence is about: a lot or a serial by its name, or one inspection by its id."""
+
+    what: str  # lot, serial or inspection
+    value: str
+
+    def ids(self, session: Session) -> list[UUID]:
+        """Give its inspections, oldest first; raises UserError where there is none."""
+        column: Any = {"lot": Inspection.lot, "serial": Inspection.serial, "inspection": Inspection.id}[
+            self.what
+        ]
+        value = UUID(self.value) if self.what == "inspection" else self.value
+        found = list(session.scalars(select(Inspection.id).where(column == value).order_by(Inspection.id)))
+        if not found:
+            raise UserError(
+                f"no inspection has {self.what} {self.value!r}; `pyramidion results` lists what there is"
+            )
+        return found
+
+
+@dataclass
+class Part:
+    """An inspection with all that was said of it; contents of facts are as they were sealed."""
+
+    inspection: dict[str, Any]
+    result: dict[str, Any] | None = None
+    reviews: list[dict[str, Any]] = field(default_factory=list)  # oldest first
+    proofs: list[Proof] = field(default_factory=list)
+
+
+class Gatherer:
+    """Gathers within one snapshot; `unsealed` counts the facts that came too late for it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.prover = Prover(session)
+        self.unsealed = 0
+
+    def parts(self, ids: list[UUID]) -> Iterator[Part]:
+        """Give the inspections among `ids` that are sealed, with their facts.
+
+        Raises db.ledger.proofs.NotAsSealedError where a fact was tampered with.
+        """
+        for start in range(0, len(ids), AT_ONCE):
+            yield from self._some(ids[start : start + AT_ONCE])
+
+    def _some(self, ids: list[UUID]) -> Iterator[Part]:
+        parts: dict[str, Part] = {}
+        for proof in self._proved(Kind.INSPECTION, ids):
+            fact = document(proof.content)
+            parts[fact["id"]] = Part(fact, proofs=[proof])
+        judged = select(Result.inspection_id).where(Result.inspection_id.in_(ids))
+        for proof in self._proved(Kind.RESULT, list(self._session.scalars(judged))):
+            fact = document(proof.content)
+            part = parts[fact["inspection_id"]]
+            part.result = fact
+            part.proofs.append(proof)
+        reviewed = select(Review.id).where(Review.inspection_id.in_(ids))
+        for proof in self._proved(Kind.REVIEW, list(self._session.scalars(reviewed))):
+            fact = document(proof.content)
+            part = parts[fact["inspection_id"]]
+            part.reviews.append(fact)
+            part.proofs.append(proof)
+        yield from parts.values()
+
+    def models(self, versions: set[str]) -> Iterator[Proof]:
+        """Give the model versions that judged."""
+        yield from self._proved(Kind.MODEL_VERSION, [fact_id(Kind.MODEL_VERSION, one) for one in versions])
+
+    def events(self, products: set[str]) -> Iterator[Proof]:
+        """Give the promotions of models of the products: which one was to judge, and since when."""
+        promoted = select(Event.id).where(Event.kind == "model.promoted", Event.subject.in_(products))
+        yield from self._proved(Kind.EVENT, list(self._session.scalars(promoted)))
+
+    def _proved(self, kind: Kind, ids: list[UUID]) -> list[Proof]:
+        proofs = list(self.prover.prove(kind, ids))
+        if len(proofs) == len(ids):
+            return proofs
+        keys = {_key(kind, proof) for proof in proofs}
+        waiting = set(
+            self._session.scalars(
+                select(UnsealedFact.fact).where(UnsealedFact.kind == kind.value, UnsealedFact.fact.in_(ids))
+            )
+        )
+        for id_ in ids:
+            if id_ not in keys and id_ not in waiting:
+                raise NotAsSealedError(kind, id_)
+        self.unsealed += len(ids) - len(proofs)
+        return proofs
+
+
+def _key(kind: Kind, proof: Proof) -> UUID:
+    fact = document(proof.content)
+    return fact_id(kind, fact["inspection_id"] if kind is Kind.RESULT else fact["id"])

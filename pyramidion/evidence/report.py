@@ -1,0 +1,68 @@
+"""The readable page of evidence: what was found, for people; what proves it stands beside it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from db.ledger.heads import moment
+from db.tables import LedgerKey
+from pyramidion.evidence.collect import Part
+
+
+@dataclass(frozen=True)
+class Row:
+    """An inspection in the page; times are as they were sealed, files are names in the archive."""
+
+    id: str
+    serial: str
+    captured_at: str
+    verdict: str
+    score: float | None
+    threshold: float | None
+    model: str
+    error: str
+    review: str  # the newest one
+    files: dict[str, str]
+
+
+def row_of(part: Part, files: dict[str, str]) -> Row:
+    result = part.result or {}
+    newest = part.reviews[-1] if part.reviews else None
+    said = "" if newest is None else f"{newest['verdict']} by {newest['reviewer']}"
+    reason = "" if newest is None or not newest["reason"] else f": {newest['reason']}"
+    return Row(
+        id=part.inspection["id"],
+        serial=part.inspection["serial"] or "",
+        captured_at=part.inspection["captured_at"],
+        verdict=result.get("verdict", "pending"),
+        score=result.get("score"),
+        threshold=result.get("threshold"),
+        model=(result.get("model_version") or "")[:12],
+        error=result.get("error") or "",
+        review=said + reason,
+        files=files,
+    )
+
+
+def page(
+    statement: dict[str, Any], rows: Sequence[Row], heads: Sequence[dict[str, Any]], keys: Sequence[LedgerKey]
+) -> str:
+    environment = Environment(
+        loader=PackageLoader("pyramidion"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = resources.files("web").joinpath("static/page.css").read_text(encoding="utf-8")
+    return environment.get_template("evidence.html").render(
+        style=Markup(style),  # noqa: S704  # our own file, with nothing of a user's in it
+        statement=statement,
+        rows=rows,
+        heads=heads,
+        keys=[(key.id, moment(key.introduced_at)) for key in keys],
+    )
