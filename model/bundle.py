@@ -24,6 +24,7 @@ from safetensors.torch import save as save_weights
 
 from model.calibration import Calibration
 from model.detector import Detector
+from model.inference import REPLAY_TOLERANCE
 from model.presets import restore
 from model.training import Trained
 
@@ -71,6 +72,7 @@ def save(trained: Trained, folder_root: Path, *, product: str) -> BundlePaths:
             },
             "preprocessing": {"resize": "squash", "filter": "bilinear", "range": [0, 1]},
             "calibration": dataclasses.asdict(trained.calibration),
+            "replay": {"tolerance": REPLAY_TOLERANCE},
             "training": {"config": dataclasses.asdict(trained.config), **dataclasses.asdict(trained.facts)},
             "libraries": {
                 "numpy": np.__version__,

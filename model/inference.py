@@ -19,6 +19,8 @@ _SIZES = (16, 4, 1)
 SCORE_TOLERANCE = 1e-5
 # The same for a detector as it was trained, beside one that was made ready by `model.loading`.
 LOADING_TOLERANCE = 1e-4
+# The same for a verdict that is replayed: years later, on another device, with other libraries.
+REPLAY_TOLERANCE = 1e-2
 # By how much bfloat16, with its 8 bits of precision, may move a score from float32's, relatively.
 BF16_TOLERANCE = 0.05
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from celery import Celery
+from celery.schedules import crontab
 from kombu.entity import Queue
 
 from workers.settings import WorkerSettings
@@ -55,7 +56,11 @@ def configuration(settings: WorkerSettings) -> dict[str, Any]:
         },
         "task_queues": [Queue(name) for name in (SCORE, TRAIN, HOUSEKEEPING)],
         "task_default_queue": HOUSEKEEPING,
-        "task_routes": {"workers.score": {"queue": SCORE}, "workers.train": {"queue": TRAIN}},
+        "task_routes": {
+            "workers.score": {"queue": SCORE},
+            "workers.train": {"queue": TRAIN},
+            "workers.replay": {"queue": TRAIN},  # who trains has a model's libraries, and time
+        },
         "task_serializer": "json",
         "accept_content": ["json"],
         "result_backend": None,
@@ -84,9 +89,15 @@ def configuration(settings: WorkerSettings) -> dict[str, Any]:
                 "schedule": settings.seal_every_s,
                 "options": {"queue": HOUSEKEEPING, "expires": max(300, 2 * settings.seal_every_s)},
             },
+            # Asked for each hour, done once a day: the clock remembers nothing, and may not run at midnight.
+            "replay": {
+                "task": "workers.replay",
+                "schedule": crontab(minute="7"),
+                "options": {"queue": TRAIN, "expires": 3600},
+            },
         },
     }
 
 
-app = Celery("workers", include=["workers.score", "workers.sweep", "workers.seal", "workers.train"])
+app = Celery("workers", include=[f"workers.{name}" for name in ("score", "sweep", "seal", "train", "replay")])
 app.config_from_object(Configuration())

@@ -82,6 +82,9 @@ class WorkerSettings(Settings):
         le=60,
         description="Seconds between two looks for facts that no block of the ledger holds.",
     )
+    replay_sample: int = Field(
+        default=20, ge=0, description="Stored verdicts that are replayed each day, drawn at random. 0: none."
+    )
     visibility_timeout_s: int = Field(
         default=600,
         ge=30,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pyramidion.commands.evidence import export
+from pyramidion.commands.replay import replay
 from pyramidion.errors import FAILED, UserError
 from pyramidion.output import err, out, print_json
 
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 
 app.command()(export)
+app.command()(replay)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 

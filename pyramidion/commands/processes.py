@@ -10,7 +10,7 @@ from pyramidion.output import out
 
 _MODULES = {
     "score": ["workers.score"],
-    "train": ["workers.train"],
+    "train": ["workers.train", "workers.replay"],
     "housekeeping": ["workers.sweep", "workers.seal"],
 }
 
