@@ -61,6 +61,10 @@ bench-accuracy: $(VENV)/.dev  ## Detection quality, on simulated parts or on IMA
 bench-speed: $(VENV)/.dev  ## Images per second of each preset, beside what the machine could do
 	@$(BIN)/python -m benchmarks.speed $(ARGS)
 
+.PHONY: bench-ledger
+bench-ledger: $(VENV)/.dev  ## Facts sealed and verified a second on one core, and the size of proofs
+	@$(BIN)/python -m benchmarks.ledger $(ARGS)
+
 .PHONY: clean
 clean:  ## Remove the environment, the demo's data and all caches
 	@rm -rf $(VENV) "$(DEMO_HOME)" .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

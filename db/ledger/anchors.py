@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import URLError
@@ -127,14 +128,15 @@ def _post(url: str, lines: Sequence[str]) -> None:
         try:
             with urlopen(request, timeout=_PATIENCE_S):  # noqa: S310
                 pass
-        except URLError as error:
-            raise OSError(f"{error.reason}") from None  # without the URL, which may hold a password
+        except (URLError, HTTPException, ValueError) as error:
+            # Without the URL, which may hold a password.
+            raise OSError(str(getattr(error, "reason", type(error).__name__))) from None
 
 
 def _syslog(address: str, lines: Sequence[str]) -> None:
     host, _, port = address.rpartition(":")
     local = address.startswith("/")
-    target: Any = address if local else (host.strip("[]"), int(port or 514))
+    target: Any = address if local else (host.strip("[]"), int(port))
     family = socket.AF_UNIX if local else (socket.AF_INET6 if ":" in host else socket.AF_INET)
     with socket.socket(family, socket.SOCK_DGRAM) as sending:
         sending.settimeout(_PATIENCE_S)

@@ -4,14 +4,23 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from db.ledger.bad import Bad
 from db.ledger.facts import FORMS, Form, Kind, ids
 from db.ledger.seal import VANISHED, as_uuid
 from db.ledger.unsealed import key_of
-from db.tables import CHAMPION, AnomalyMap, Event, ModelAlias, Result, UnsealedFact
+from db.tables import (
+    CHAMPION,
+    AnomalyMap,
+    Block,
+    Event,
+    ModelAlias,
+    Result,
+    SealedFact,
+    UnsealedFact,
+)
 
 LATE: Final = timedelta(minutes=5)  # facts are sealed within a minute
 _LIMIT: Final = 20
@@ -21,6 +30,7 @@ def look(session: Session) -> Iterator[Bad]:
     """Give what is wrong beside the chain, at most some of each sort."""
     for form in NEWEST_OF_TABLES:
         yield from _never_sealed(session, form)
+    yield from _leaves_of_no_block(session)
     yield from _waiting(session)
     yield from _vanished(session)
     yield from _maps(session)
@@ -47,10 +57,21 @@ def _never_sealed(session: Session, form: Form) -> Iterator[Bad]:
         )
 
 
+def _leaves_of_no_block(session: Session) -> Iterator[Bad]:
+    """Leaves that claim a block there is none of: they would make their facts seem sealed."""
+    last = session.scalar(select(func.max(Block.number))) or 0
+    stray = select(SealedFact).where((SealedFact.block > last) | (SealedFact.block < 1)).limit(_LIMIT)
+    for leaf in session.scalars(stray):
+        word = Kind(leaf.kind).word if leaf.kind in {kind.value for kind in Kind} else str(leaf.kind)
+        yield Bad(f"the fact's leaf claims block {leaf.block}, which does not exist", word, str(leaf.fact))
+
+
 def _waiting(session: Session) -> Iterator[Bad]:
     late = select(UnsealedFact).where(UnsealedFact.since < datetime.now(UTC) - LATE)
     first = session.scalar(late.order_by(UnsealedFact.number).limit(1))
-    if first is not None:
+    if first is not None and first.kind not in {kind.value for kind in Kind}:
+        yield Bad(f"unsealed_facts holds a row of kind {first.kind}, which is no kind of fact")
+    elif first is not None:
         kind = Kind(first.kind)
         why = (
             f"the fact has waited to be sealed since {first.since:%Y-%m-%d %H:%M:%S} UTC; is a housekeeping "

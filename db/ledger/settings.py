@@ -1,5 +1,6 @@
 """What the ledger can be told from outside."""
 
+import re
 from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
@@ -51,6 +52,17 @@ class LedgerSettings(Settings):
         if url is not None and not url.get_secret_value().startswith(("http://", "https://")):
             raise ValueError("block heads are sent by HTTP: the URL begins with http:// or https://")
         return url
+
+    @field_validator("anchor_syslog")
+    @classmethod
+    def _address(cls, address: str | None) -> str | None:
+        if address is not None and not re.fullmatch(
+            r"/.+|[^:/]+:\d{1,5}|\[[0-9a-fA-F:.]+\]:\d{1,5}", address
+        ):
+            raise ValueError(
+                "write host:port, such as logs.plant.example:514, or the path of a socket such as /dev/log"
+            )
+        return address
 
     def key_path(self) -> Path:
         return self.ledger_key_path or DatabaseSettings().home / "ledger" / "key.pem"

@@ -149,3 +149,8 @@ def test_a_line_that_a_dying_writer_left_torn_is_written_again(
 def test_only_web_addresses_are_sent_to(home: Path) -> None:
     with pytest.raises(SettingsError, match="begins with http"):
         LedgerSettings(anchor_url="file:///etc/passwd")
+    for address in ("logs", "logs:many", "udp://logs:514"):
+        with pytest.raises(SettingsError, match="write host:port"):
+            LedgerSettings(anchor_syslog=address)
+    for address in ("logs:514", "[::1]:514", "/dev/log"):
+        LedgerSettings(anchor_syslog=address)

@@ -5,8 +5,9 @@ The tamperer rules the database (no trigger, no foreign key holds them) and the 
 
 import hashlib
 import json
+import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import events, models, results
-from db.engine import session_factory
+from db import events, inspections, models, results
+from db.engine import make_engine, session_factory
 from db.ids import uuid7
 from db.imagestore import ImageStore, key_of, open_image_store
 from db.ledger import anchors, merkle, unsealed
@@ -27,10 +29,11 @@ from db.ledger.blobs import Blobs
 from db.ledger.facts import NEWEST, Kind, read
 from db.ledger.heads import head_of
 from db.ledger.keys import introduction
-from db.ledger.seal import seal, snapshot
+from db.ledger.seal import SealingError, seal, snapshot
 from db.ledger.settings import LedgerSettings
 from db.ledger.signers import Signer, make_key
 from db.ledger.verify import Report, Wanted, verify
+from db.migrate import upgrade
 from db.settings import DatabaseSettings
 from db.tables import Block, LedgerKey, Review, SealedFact
 
@@ -93,16 +96,13 @@ class History:
         return verify(self.engine, Wanted(heads=[settings.anchor_file()]), blobs)
 
 
-@pytest.fixture
-def history(
-    database: DatabaseSettings,
-    engine: Engine,
-    sessions: sessionmaker[Session],
-    accepted: Callable[..., list[UUID]],
-    new_result: Callable[..., results.NewResult],
-) -> History:
+def build(
+    engine: Engine, new_inspection: Callable[..., Any], new_result: Callable[..., Any]
+) -> dict[str, Any]:
+    """Make the history and seal it; gives what a History knows of it."""
+    sessions = session_factory(engine)
     settings = LedgerSettings()
-    store = open_image_store(database)
+    store = open_image_store(DatabaseSettings())
     for data in (b"image", b"weights"):
         store.put(data)
     manifest = json.dumps({"threshold": 0.5})
@@ -113,7 +113,9 @@ def history(
         models.register(session, model, "tile", manifest, weights, 100)
         models.set_champion(session, "tile", model, actor="a", why="first")
     image = hashlib.sha256(b"image").hexdigest()
-    ids = accepted(4, image_sha256=image, image_key=key_of(image), lot="L1")
+    new = [new_inspection(image_sha256=image, image_key=key_of(image), lot="L1") for _ in range(4)]
+    with sessions.begin() as session:
+        ids = sorted(inspections.accept(session, new))
     seal(engine, settings)
     judged = {"verdict": "ng", "score": 0.9, "threshold": 0.5, "model_version": model, "error": None}
     with sessions.begin() as session:
@@ -138,10 +140,57 @@ def history(
         event = events.record(session, "policy.changed", "engineer", "tile", {"band": 0.05})
     seal(engine, settings)
     assert anchors.tell(sessions, settings) == {}
-    made = History(engine, sessions, store, database.home, ids, review.id, event, model)
-    report = made.verify()
+    return {"ids": ids, "review": review.id, "event": event, "model": model}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict[str, Any]]]:
+    """Where a history of each kind of database is kept once it is made, and what is known of it."""
+    return tmp_path_factory.mktemp("kept"), {}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def history(
+    request: pytest.FixtureRequest,
+    home: Path,
+    kept: tuple[Path, dict[str, dict[str, Any]]],
+    new_inspection: Callable[..., Any],
+    new_result: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[History]:
+    kind, (folder, known) = request.param, kept
+    monkeypatch.setenv(
+        "PYRAMIDION_ANCHOR_PATH", str(folder / "heads.jsonl")
+    )  # the database names it: one for all
+    (folder / "heads.jsonl").unlink(missing_ok=True)
+    if kind == "postgresql":
+        template = f"kept_{folder.name}" if kind in known else request.getfixturevalue("migrated_template")
+        monkeypatch.setenv(
+            "PYRAMIDION_DATABASE_URL", request.getfixturevalue("new_postgres_database")(template)
+        )
+    if kind not in known:
+        engine = make_engine(DatabaseSettings())
+        upgrade(engine)
+        known[kind] = build(engine, new_inspection, new_result)
+        name = engine.url.database
+        engine.dispose()
+        shutil.copytree(home, folder / kind)
+        shutil.copy(folder / "heads.jsonl", folder / f"{kind}.jsonl")
+        if kind == "postgresql":
+            server = request.getfixturevalue("postgres_server")
+            with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE kept_{folder.name} TEMPLATE {name}")
+    else:
+        shutil.copytree(folder / kind, home)
+        shutil.copy(folder / f"{kind}.jsonl", folder / "heads.jsonl")
+    engine = make_engine(DatabaseSettings())
+    yield History(engine, session_factory(engine), open_image_store(DatabaseSettings()), home, **known[kind])
+    engine.dispose()
+
+
+def test_what_nobody_has_tampered_with_is_as_it_was_sealed(history: History) -> None:
+    report = history.verify()
     assert (report.bad, report.blobs) == ([], 4 + 2 + 1)
-    return made
 
 
 Tampering = tuple[Callable[[History], None], Callable[[History], tuple[str | None, Any]], str]
@@ -416,6 +465,38 @@ def two_leaves_are_swapped(h: History) -> None:
 @way("review", lambda h: str(h.review), "leaf was changed")
 def a_leaf_is_changed(h: History) -> None:
     h.superuser("UPDATE sealed_facts SET leaf = :leaf WHERE kind = 3", leaf=bytes(32))
+
+
+@way("event", lambda h: str(UUID(int=9)), "claims block 999")
+def a_fact_is_inserted_with_a_leaf_of_no_block(h: History) -> None:
+    h.superuser(
+        "INSERT INTO events (id, at, kind, actor, subject, detail) "
+        "SELECT :new, at, kind, actor, subject, detail FROM events WHERE id = :id",
+        "INSERT INTO sealed_facts (kind, fact, block, position, form, leaf) "
+        "SELECT kind, :new, 999, 0, form, leaf FROM sealed_facts WHERE kind = 4 AND fact = :id",
+        new=UUID(int=9),
+        id=h.event,
+    )
+
+
+@way(None, nobody, "leaves, but")
+def a_fact_is_inserted_with_a_leaf(h: History) -> None:
+    h.superuser(
+        "INSERT INTO events (id, at, kind, actor, subject, detail) "
+        "SELECT :new, at, kind, actor, subject, detail FROM events WHERE id = :id",
+        "INSERT INTO sealed_facts (kind, fact, block, position, form, leaf) "
+        "SELECT kind, :new, block, 999, form, leaf FROM sealed_facts WHERE kind = 4 AND fact = :id",
+        new=UUID(int=9),
+        id=h.event,
+    )
+
+
+@way(None, nobody, "no kind of fact")
+def the_waiting_room_is_stuffed(h: History) -> None:
+    since = (NOW - timedelta(days=1)).isoformat().replace("+00:00", "Z")
+    h.superuser(f"INSERT INTO unsealed_facts (kind, fact, since) VALUES (9, :id, '{since}')", id=UUID(int=9))
+    with pytest.raises(SealingError, match="name no kind of fact"):
+        seal(h.engine, LedgerSettings())
 
 
 @way(None, nobody, "leaves, but")
