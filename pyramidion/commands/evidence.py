@@ -20,8 +20,11 @@ def export(
 
     What waits to be sealed is sealed before.
     """
+    import getpass
+
     from sqlalchemy.orm import Session
 
+    from db import events
     from db.ledger import keys
     from db.ledger.seal import seal, snapshot
     from db.ledger.settings import LedgerSettings
@@ -44,6 +47,9 @@ def export(
             if inspection is not None:
                 given = [("inspection", str(find_one(session, inspection)))]
             stated = write(session, context.store, signer, Subject(*given[0]), output)
+        detail = {"about": stated["about"], "completeness": stated["completeness"], "key": stated["key"]}
+        with context.sessions.begin() as session:
+            events.record(session, "evidence.exported", getpass.getuser(), given[0][1], detail)
     if as_json:
         print_json({key: value for key, value in stated.items() if key not in {"files", "inspections"}})
         return

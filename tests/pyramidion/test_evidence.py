@@ -18,7 +18,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 from PIL import Image
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import inspections, models, results
@@ -31,8 +31,9 @@ from db.ledger.proofs import NotAsSealedError
 from db.ledger.signers import make_key
 from db.migrate import upgrade
 from db.settings import DatabaseSettings
-from db.tables import Review
+from db.tables import Event, Review
 from model.maps import encode_map
+from pyramidion.commands.audit import seal
 from pyramidion.commands.evidence import export
 from pyramidion.errors import UserError
 from pyramidion.evidence import verify
@@ -176,7 +177,7 @@ def member(file: Path, name: str) -> bytes:
 
 
 def test_a_lots_evidence_stands_on_its_own(
-    lot: list[UUID], stand_alone: Any, tmp_path: Path, home: Path
+    lot: list[UUID], sessions: sessionmaker[Session], stand_alone: Any, tmp_path: Path
 ) -> None:
     file = tmp_path / "lot.zip"
     export(output=file, lot=LOT)
@@ -200,6 +201,9 @@ def test_a_lots_evidence_stands_on_its_own(
     overlay = Image.open(io.BytesIO(member(file, f"overlays/{lot[1]}.jpg")))
     assert min(overlay.size) >= 64
     assert not list(tmp_path.glob(".lot.zip*"))
+    with sessions() as session:
+        handed_out = session.scalars(select(Event).where(Event.kind == "evidence.exported")).all()
+    assert [(one.subject, one.detail["completeness"]["captured"]) for one in handed_out] == [(LOT, 5)]
 
 
 def test_the_report_says_what_happened_and_lets_no_name_be_markup(lot: list[UUID], tmp_path: Path) -> None:
@@ -435,7 +439,7 @@ def no_room_beyond(size: int) -> Iterator[None]:
 def test_where_there_is_no_room_nothing_is_left(
     single_machine: list[UUID], tmp_path: Path, home: Path
 ) -> None:
-    export(output=tmp_path / "first.zip", lot=LOT)  # seals, so that only the file itself has to be written
+    seal()  # so that only the file itself has to be written
     folder = tmp_path / "full"
     folder.mkdir()
     with no_room_beyond(33_000), pytest.raises(UserError, match=r"cannot write .*Nothing was left there"):
