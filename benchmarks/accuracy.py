@@ -4,8 +4,7 @@
 
 DIR is in MVTec's layout (train/good, test/good, test/<kind>, ground_truth/<kind>) or holds the four IDX files
 of MNIST or Fashion-MNIST. What `pyramidion evaluate` measures for one preset, this measures for each preset
-on each folder, and prints a table in Markdown. KEY is size, epochs, batch, encoder_weights, encoder_sha256,
-or an option of the preset:
+on each folder, and prints a table in Markdown. KEY is a field of TrainConfig, or an option of the preset:
 
     python -m benchmarks.accuracy tiles --preset pyramid --preset features:encoder_weights=r18.safetensors
 
@@ -37,6 +36,14 @@ from pyramidion.commands.evaluate import configured_for
 from pyramidion.errors import UserError
 from pyramidion.evaluation import COLUMNS, rows
 
+_NUMBERS = (
+    "learning_rate",
+    "weight_decay",
+    "time_budget_s",
+    "false_reject_rate",
+    "augment_shift",
+    "augment_light",
+)
 _FIELDS = {field.name for field in fields(TrainConfig)} - {"preset", "seed", "options", "channels"}
 
 
@@ -77,9 +84,9 @@ def configuration(spec: str, sets: Sets, defaults: dict[str, Any]) -> TrainConfi
 def _field(key: str, value: str) -> Any:
     """A field of TrainConfig from its text; raises UserError."""
     try:
-        if key in ("size", "epochs", "batch", "patience"):
+        if key in ("size", "epochs", "batch", "patience", "max_pixels", "tiles"):
             return (int(value), int(value)) if key == "size" else int(value)
-        if key in ("learning_rate", "weight_decay", "time_budget_s", "false_reject_rate"):
+        if key in _NUMBERS:
             return float(value)
     except ValueError:
         raise UserError(f"{key}={value} in --preset is no number") from None

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+FORMAT = 1  # of what `model.fitting` keeps: another release's does not fit
 _KEPT_S = 7 * 86_400.0  # what nobody took up in a week is not waited for
 
 

@@ -8,7 +8,7 @@ import torch
 
 from model.bundle import Bundle
 from model.images import MAX_PIXELS, Decoded, Pixels, decode
-from model.inference import BF16_TOLERANCE, Scored, has_fast_bf16, judge
+from model.inference import BF16_TOLERANCE, SCORE_TOLERANCE, Scored, has_fast_bf16, judge, judge_alone
 from model.loading import for_scoring
 
 __all__ = ["Decoded", "Scored", "Scorer", "Verdict", "verdict"]
@@ -19,8 +19,8 @@ Verdict = Literal["ok", "ng", "inconclusive"]
 class Scorer:
     """Scores in float32, or with `bf16` in bfloat16 on hardware made for it, within BF16_TOLERANCE of it.
 
-    No verdict comes from that rounding: what lies so near to the threshold, or to the edges of the
-    `inconclusive` `band` around it, that it could is scored again in float32.
+    No verdict comes from rounding, of a batch or of bfloat16: what lies so near to the threshold, or to the
+    edges of the `inconclusive` `band` around it, that it could is scored again alone, in float32.
     """
 
     def __init__(self, bundle: Bundle, device: str = "cpu", *, bf16: bool = False, band: float = 0.0) -> None:
@@ -45,15 +45,16 @@ class Scorer:
                     f"an array has shape {array.shape}, not {(*self.size, self.channels)}: use decode()"
                 )
         scored = list(judge(self._detector, arrays, self._device, bf16=self._bf16))
-        near = [i for i, one in enumerate(scored) if self._bf16 and self._could_turn(one.score)]
-        exact = judge(self._detector, [arrays[i] for i in near], self._device)
+        near = [i for i, one in enumerate(scored) if self._could_turn(one.score)]
+        exact = judge_alone(self._detector, [arrays[i] for i in near], self._device)
         for i, one in zip(near, exact, strict=True):
             scored[i] = one
         return scored
 
     def _could_turn(self, score: float) -> bool:
         edges = {self.threshold * factor for factor in (1 - self._band, 1.0, 1 + self._band)}
-        return any(abs(score - edge) <= 2 * BF16_TOLERANCE * edge for edge in edges)
+        tolerance = BF16_TOLERANCE if self._bf16 else SCORE_TOLERANCE
+        return any(abs(score - edge) <= 2 * tolerance * edge for edge in edges)
 
     def warm_up(self) -> None:
         """Score one blank image, so that the first real one does not wait for libraries to load."""

@@ -19,7 +19,7 @@ from model.dataset import TooFewImagesError, read_good
 from model.detector import Detector
 from model.fitting import fit
 from model.images import UnreadableImageError
-from model.inference import judge, to_batch, to_device
+from model.inference import judge_alone, to_batch, to_device
 from model.loading import for_scoring
 from model.presets import preset
 from model.pyramid.gist import Unexplained
@@ -33,10 +33,21 @@ __all__ = [
     "TrainingFacts",
     "TrainingStoppedError",
     "UnreadableImageError",
+    "UselessModelError",
     "train",
 ]
 
 _MEASURED = 1000  # images at most: more would not change which augmentation is harmless
+
+
+class UselessModelError(Exception):
+    """Training diverged: the model's scores are no numbers."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(
+            f"the training with seed {seed} diverged: its scores are no numbers; train with another seed, a "
+            "smaller learning rate, or more good images"
+        )
 
 
 @dataclass(frozen=True)
@@ -76,8 +87,8 @@ def train(
     The same files in any order with the same seed, device and library versions give the same weights. With
     a folder `checkpoints`, a training that was stopped or killed goes on from its last whole epoch when the
     same one is asked for again, and ends with the weights that it would have had.
-    Raises TooFewImagesError, UnreadableImageError (with the index), TrainingStoppedError, and ValueError for
-    a config that its preset can't train.
+    Raises TooFewImagesError, UnreadableImageError (with the index), TrainingStoppedError, UselessModelError,
+    and ValueError for a config that its preset can't train.
     """
     config = config or TrainConfig()
     chosen = preset(config.preset)
@@ -86,9 +97,6 @@ def train(
     watch.report("read")
     good = read_good(images, config, watch)
     place = torch.device(device)
-    kept = None if checkpoints is None else checkpoints / f"{_identity(config, good.sha256)}.safetensors"
-    if kept is not None:
-        checkpoint.remove_stale(kept.parent, kept)
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not ours to change
         torch.manual_seed(config.seed)
         shown = _tiles(to_batch(good.fit, place), config)
@@ -98,13 +106,19 @@ def train(
         shown = multiply(shown, taken, config.augment_shift, config.augment_light)
         detector = to_device(chosen.build(config, good.channels, len(shown)), place)
         recipe = chosen.recipe(detector, shown, held_out, config)
+        kept = None if checkpoints is None else checkpoints / _name(config, good.sha256, detector, place)
+        if kept is not None:
+            checkpoint.remove_stale(kept.parent, kept)
         best_epoch = fit(recipe, len(shown), config, watch, place, kept)
         watch.report("calibrate")
         with torch.inference_mode():
             recipe.finish()
     if config.tiles > 1:
         detector = to_device(Tiled(detector, config.tiles), place).eval()
-    scores = [scored.score for scored in judge(for_scoring(detector, place), good.calibrate, place)]
+    # One by one, as a score near the threshold is taken: the image that sets it must not lie beyond it.
+    scores = [scored.score for scored in judge_alone(for_scoring(detector, place), good.calibrate, place)]
+    if not all(map(math.isfinite, scores)):
+        raise UselessModelError(config.seed)
     calibration = calibrate(scores, config.false_reject_rate)
     facts = TrainingFacts(
         images=good.count,
@@ -135,7 +149,15 @@ def _augmentation(good: Tensor, held_out: Tensor, config: TrainConfig) -> list[M
     return choose(held_out[:_MEASURED], distance, shift, light)
 
 
-def _identity(config: TrainConfig, data_sha256: str) -> str:
-    """Name what a checkpoint belongs to: another image, setting or release of torch is another training."""
-    asked = {"config": dataclasses.asdict(config), "data": data_sha256, "torch": torch.__version__}
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
+def _name(config: TrainConfig, data_sha256: str, detector: Detector, device: torch.device) -> str:
+    """Name the checkpoint: another image, setting, network, kind of device or torch is another training."""
+    asked = {
+        "config": dataclasses.asdict(config),
+        "data": data_sha256,
+        "network": {name: list(tensor.shape) for name, tensor in detector.state_dict().items()},
+        "device": device.type,
+        "torch": torch.__version__,
+        "format": checkpoint.FORMAT,
+    }
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    return f"{digest[:32]}.safetensors"

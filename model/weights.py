@@ -5,7 +5,6 @@ The one place that reads a file of torch's own format, with `weights_only`: noth
 
 import hashlib
 import os
-import pickle
 import tempfile
 import time
 import urllib.parse
@@ -149,12 +148,23 @@ def _check_hash(source: str, data: bytes, sha256: str | None) -> None:
         )
 
 
+class _DamagedError(Exception):
+    pass
+
+
+def _unpickle(data: bytes) -> object:
+    try:
+        return torch.load(BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # of damaged bytes: a dozen kinds, KeyError and struct.error among them
+        raise _DamagedError from error
+
+
 def _parse(source: str, data: bytes) -> dict[str, Tensor]:
     try:
         if data[8:9] == b"{":  # a safetensors header, after its length
             return load_safetensors(data)
-        state = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        state = _unpickle(data)
+    except (SafetensorError, _DamagedError) as error:
         raise WeightsError(
             f"the weights {source} are neither safetensors nor a file of tensors only by torch.save: give "
             "torchvision's file as it is published"

@@ -57,6 +57,7 @@ _ALWAYS: tuple[type[Exception], ...] = (
 # Where these live imports torch or a web framework: they can only have been raised where it is loaded.
 _WHERE_LOADED = (
     ("model.dataset", "TooFewImagesError"),
+    ("model.training", "UselessModelError"),
     ("model.images", "UnreadableImageError"),
     ("model.bundle", "BundleError"),
     ("model.weights", "WeightsError"),

@@ -19,8 +19,6 @@ from pyramidion.output import err
 from workers.runtime import runtime
 from workers.train import keep
 
-_PARTS = ("train", "test")  # of a labelled set, in MVTec's layout
-
 
 class GoodParts(NamedTuple):
     """Images' files, what was left out with the reason, and how many images have which (width, height)."""
@@ -59,6 +57,11 @@ def read_folder(folder: Path) -> GoodParts:
 
 def _require_good_only(folder: Path) -> None:
     """Refuse the folder of a labelled set that also holds defects; folders of lots or days are fine."""
+    folder = folder.resolve()  # `.` has a name and neighbours too
+    if "ground_truth" in folder.parts:
+        raise UserError(
+            f"{folder} lies in a labelled set's ground_truth, which holds masks: name train/good"
+        )
     inner = {p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
     labelled = inner & {"train", "test", "ground_truth"}
     if labelled:
@@ -71,10 +74,13 @@ def _require_good_only(folder: Path) -> None:
         raise UserError(
             f"{folder} holds {others} beside good, which would be trained on as good: name {folder / 'good'}"
         )
-    if folder.name != "good" and (folder.parent / "good").is_dir() and folder.parent.name in _PARTS:
+    if folder.name != "good" and (folder.parent / "good").is_dir():
         trained_on = folder.parent.parent / "train" / "good"
         named = trained_on if trained_on.is_dir() else folder.parent / "good"
-        raise UserError(f"{folder} stands beside a folder good, so it holds defects: name {named}")
+        raise UserError(
+            f"{folder} stands beside a folder good, so it holds defects: name {named}, or move it elsewhere "
+            "if its parts are good too"
+        )
 
 
 def train_images(

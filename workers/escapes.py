@@ -12,7 +12,6 @@ from db import reviewed
 from db.imagestore import ImageStoreError, ImageStoreUnavailableError
 from model import bundle, scoring
 from model.images import UnreadableImageError
-from model.scoring import Scorer
 from workers.runtime import Runtime
 
 LIMIT = 1000  # the newest; scoring them takes seconds
@@ -58,7 +57,7 @@ def count(state: Runtime, bundle_folder: Path, product: str) -> Escapes | None:
         defects = reviewed.defects(session, product, LIMIT)
     if not defects:
         return None
-    scorer = Scorer(bundle.load(bundle_folder), state.device)
+    scorer = state.scorer_of(bundle.load(bundle_folder))
     escaped: list[UUID] = []
     unread = 0
     for start in range(0, len(defects), _AT_ONCE):

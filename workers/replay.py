@@ -117,7 +117,7 @@ def _made(state: Runtime, name: str, version: ModelVersion | None) -> Model | st
         except (BundleError, ImageStoreError) as error:
             return f"model {name} can't be had as it was: {error}"
     tolerance = float(loaded.manifest.get("replay", {}).get("tolerance", REPLAY_TOLERANCE))
-    return Model(Scorer(loaded, state.device), tolerance)
+    return Model(state.scorer_of(loaded), tolerance)
 
 
 def _scored_again(state: Runtime, model: Model, details: Sequence[Detail]) -> Iterator[Replay]:

@@ -56,11 +56,16 @@ class Runtime:
         except bundle.BundleError:
             # Our copy may have been damaged since: the store's is asked for once more before we give up.
             checked = bundle.load(bundles.fetch_again(version, self.store, self.bundles))
-        loaded = Scorer(checked, device=self.device)
+        loaded = self.scorer_of(checked)
         self._scorers[version.id] = loaded
         while len(self._scorers) > self.settings.models_kept:
             self._scorers.popitem(last=False)
         return loaded
+
+    def scorer_of(self, loaded: bundle.Bundle) -> Scorer:
+        """Make a scorer that works as the settings say."""
+        settings = self.settings
+        return Scorer(loaded, self.device, bf16=settings.bf16, band=settings.inconclusive_band)
 
 
 def choose_device(wanted: str) -> str:

@@ -50,7 +50,12 @@ def train(product: str) -> None:
         if away is not None:
             raise away
         trained = training.train(images, device=state.device, checkpoints=checkpoints())
-    except (training.TooFewImagesError, training.UnreadableImageError, ImageStoreError) as error:
+    except (
+        training.TooFewImagesError,
+        training.UnreadableImageError,
+        training.UselessModelError,
+        ImageStoreError,
+    ) as error:
         detail = {"reason": str(error), "images": len(images), "lost": len(blobs) - len(images)}
         with state.sessions.begin() as session:
             events.record(session, "training.failed", "trainer", product, detail)

@@ -61,7 +61,10 @@ def evaluate(
         "preset": config.preset,
         "size": list(config.size),
         "epochs": config.epochs,
+        "tiles": config.tiles,
+        "augment": config.augment,
         "encoder_weights": config.encoder_weights,
+        "encoder_sha256": config.encoder_sha256,
         "options": dict(config.options),
     }
     return _report(sets, runs, asked, device)

@@ -75,7 +75,7 @@ def _labelled(items: Sequence[Item], normal: str) -> tuple[Item, ...]:
 
 def _part(folder: Path, part: str) -> tuple[Item, ...]:
     images, labels = (_array(_find(folder, name)) for name in _FILES[part])
-    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels) or not len(images):
+    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels) or not images.size:
         raise SetError(
             f"{folder}: {_FILES[part][0]} has shape {images.shape} and {_FILES[part][1]} {labels.shape}, but "
             "must hold images and one label for each; fetch them again"

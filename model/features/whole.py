@@ -38,9 +38,11 @@ class Whole(nn.Module):
 
     def learn(self, vectors: Tensor) -> None:
         """Learn from `pool` of good images, (N, 4 F); what is usual comes from folds that it did not see."""
-        fold = torch.arange(len(vectors), device=vectors.device) % min(_FOLDS, len(vectors))
+        folds = min(_FOLDS, len(vectors))
+        # In blocks, since an image's tiles stand beside one another: one fold's neighbours are no strangers.
+        fold = torch.arange(len(vectors), device=vectors.device) * folds // len(vectors)
         unseen = []
-        for number in range(int(fold.max()) + 1):
+        for number in range(folds):
             self._fit(vectors[fold != number])
             unseen.append(self._distance(vectors[fold == number]))
         distances = torch.cat(unseen)

@@ -37,7 +37,10 @@ class PaperDetector(Detector):
 
     def losses(self, centres: Tensor) -> list[Tensor]:
         """Reconstruct cropped images and compare: maps (B, 1, h, w) as `loss_maps` gives them."""
-        return loss_maps(self.network(centres), centres, ssim=self.config.ssim, perceptual=self.perceptual)
+        drawn = self.network(centres)
+        # The network may compute in bfloat16, but differences of nearly equal images may not.
+        with torch.autocast(centres.device.type, enabled=False):
+            return loss_maps(drawn.float(), centres, ssim=self.config.ssim, perceptual=self.perceptual)
 
     def fit_normal(self, images: Tensor) -> None:
         """Learn `map_scale` from held-out good images (N, C, H, W): their highest pixels get their scores."""
@@ -49,10 +52,7 @@ class PaperDetector(Detector):
     def forward(self, images: Tensor) -> Judged:
         """`images` are (B, 1 or 3, H, W) in [0, 1], float32, of the config's size; so is the map."""
         centres = self.centre(images)
-        drawn = self.network(centres)
-        # The network may compute in bfloat16, but differences of nearly equal images may not.
-        with torch.autocast(images.device.type, enabled=False):
-            maps = loss_maps(drawn.float(), centres, ssim=self.config.ssim, perceptual=self.perceptual)
+        maps = self.losses(centres)
         size = centres.shape[-2:]
         full = [functional.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in maps]
         inner = torch.cat(full, 1).sum(1) * self.map_scale  # (B, h, w)

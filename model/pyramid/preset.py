@@ -92,8 +92,8 @@ def _check(config: TrainConfig) -> None:
     if min(config.size) < 32 or any(side % 32 for side in config.size):
         raise ValueError(f"size is {config.size}, but both sides must be multiples of 32, such as (128, 128)")
     options = read_options(Options, config.options)
-    if options.width < 4 or options.components < 1:
-        raise ValueError(f"width must be at least 4 and components at least 1 in {options}")
+    if options.width < 4 or options.components < 1 or options.kept < 1:
+        raise ValueError(f"width must be at least 4, components and kept at least 1 in {options}")
     if config.encoder_weights is not None:
         raise ValueError("the preset pyramid takes no encoder weights; `features` and `paper` do")
 

@@ -29,7 +29,7 @@ class Case:
 
 @pytest.fixture(scope="module", params=list(PRESETS))
 def case(request: pytest.FixtureRequest, make_parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    config = configure(request.param, size=(64, 64), epochs=1, batch=8, false_reject_rate=0.05)
+    config = configure(request.param, size=(64, 64), epochs=1, batch=8, false_reject_rate=0.2)
     trained = train(make_parts(51, 24), config)
     saved = bundle.save(trained, tmp_path_factory.mktemp("parity"), product="washer")
     loaded = bundle.load(saved.folder)
@@ -39,17 +39,35 @@ def case(request: pytest.FixtureRequest, make_parts: Parts, tmp_path_factory: py
 
 
 def agree(case: Case, found: Scored, index: int, tolerance: float) -> None:
-    expected = case.together[index].score
-    assert found.score == pytest.approx(expected, rel=tolerance), index
-    threshold = case.scorer.threshold
+    expected, threshold = case.together[index].score, case.scorer.threshold
+    assert abs(found.score - expected) <= tolerance * max(expected, threshold), index
     if abs(expected / threshold - 1) > tolerance:
         assert verdict(found.score, threshold) == verdict(expected, threshold), index
 
 
 def test_alone_or_among_64(case: Case) -> None:
-    for index in range(0, 64, 7):
+    for index in range(64):
         (alone,) = case.scorer.score([case.arrays[index]])
         agree(case, alone, index, SCORE_TOLERANCE)
+        threshold = case.scorer.threshold
+        assert verdict(alone.score, threshold) == verdict(case.together[index].score, threshold), index
+
+
+def test_verdicts_do_not_hang_on_neighbours_wherever_the_threshold_lies(case: Case) -> None:
+    """Beside any score, at a distance that rounding bridges: the verdict is that of the image alone."""
+    some = case.arrays[32:48]
+    for place in range(4, 12):
+        judge_ = Scorer(case.loaded)
+        judge_.threshold = case.together[32 + place].score * (1 + 1e-6)
+        together = [verdict(one.score, judge_.threshold) for one in judge_.score(some)]
+        alone = [verdict(judge_.score([one])[0].score, judge_.threshold) for one in some]
+        assert together == alone
+
+
+def test_the_calibration_image_that_sets_the_threshold_is_not_rejected(case: Case, make_parts: Parts) -> None:
+    assert case.trained.calibration.method == "split-conformal"
+    found = case.scorer.score([case.scorer.decode(data).array for data in make_parts(51, 24)])
+    assert sum(one.score == case.scorer.threshold for one in found) == 1
 
 
 def test_before_and_after_a_bundle_and_its_loading(case: Case) -> None:

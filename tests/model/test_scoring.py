@@ -70,9 +70,7 @@ def test_bfloat16_gives_the_same_verdicts_and_nearly_the_same_scores(
             assert verdict(rounded.score, half.threshold) == verdict(exact.score, scorer.threshold)
 
 
-def test_a_rejected_image_always_shows_a_region_above_the_threshold(
-    scorer: Scorer, make_parts: Parts
-) -> None:
+def test_an_image_that_is_rejected_for_a_stain_shows_where_it_is(scorer: Scorer, make_parts: Parts) -> None:
     rejected = [s for s in scores_of(scorer, make_parts(18, 40, "stain")) if s.score > scorer.threshold]
     assert len(rejected) >= 20
     for scored in rejected:
@@ -80,6 +78,11 @@ def test_a_rejected_image_always_shows_a_region_above_the_threshold(
         assert found[0].peak > scorer.threshold
         assert scored.map.dtype == np.float32
         assert scored.map.shape == scorer.size
+
+
+def test_where_the_map_is_above_the_threshold_the_score_is_too(scorer: Scorer, make_parts: Parts) -> None:
+    found = scores_of(scorer, make_parts(19, 40) + make_parts(20, 8, "stain"))
+    assert all(one.map.max() <= one.score for one in found)
 
 
 def test_an_array_of_another_shape_is_refused(scorer: Scorer) -> None:

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
@@ -14,7 +15,7 @@ from model.dataset import read_good
 from model.fitting import fit
 from model.images import decode
 from model.inference import to_batch
-from model.presets import configure
+from model.presets import configure, preset
 from model.pyramid.detector import PyramidDetector
 from model.pyramid.network import NetworkConfig
 from model.pyramid.preset import Restoring
@@ -25,6 +26,8 @@ from model.training import (
     Trained,
     TrainingStoppedError,
     UnreadableImageError,
+    UselessModelError,
+    _name,
     train,
 )
 
@@ -183,6 +186,24 @@ def test_a_checkpoint_belongs_to_its_images_and_settings(
         begun: list[Progress] = []
         train(other_parts, other, progress=begun.append, checkpoints=tmp_path)
         assert [p.epoch for p in begun if p.stage == "fit"] == [1, 2, 3]
+
+
+def test_a_checkpoint_of_another_network_or_device_is_another_training(quick: TrainConfig) -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda:1")
+    detector = preset("pyramid").build(quick, 1, 8)
+    name = _name(quick, "a" * 64, detector, cpu)
+    assert name == _name(quick, "a" * 64, preset("pyramid").build(quick, 1, 8), cpu)
+    assert name != _name(quick, "a" * 64, detector, cuda)  # its random numbers are of another kind
+    detector.register_buffer("newer", torch.zeros(1))
+    assert name != _name(quick, "a" * 64, detector, cpu)
+
+
+def test_a_training_that_diverges_says_so(
+    make_parts: Parts, quick: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PyramidDetector, "local_map", lambda self, evidence: evidence[:, 0] * math.nan)
+    with pytest.raises(UselessModelError, match="train with another seed"):
+        train(make_parts(1, 12, None), quick)
 
 
 def test_a_checkpoint_that_was_cut_short_is_not_used(

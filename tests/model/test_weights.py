@@ -123,7 +123,13 @@ def test_a_file_that_would_run_code_or_is_no_weights_is_refused(
         torch.save(content, path)
         with pytest.raises(WeightsError, match=r"w\.pth"):
             read_state(str(path))
-    for data in (b"", b"<html>not found</html>", save({"a": torch.zeros(9)})[:-4]):
+    for data in (
+        b"",
+        b"hello\n",
+        b"<html>not found</html>",
+        b"\x80\x02\x8a\nl\xfc",
+        save({"a": torch.zeros(9)})[:-4],
+    ):
         path.write_bytes(data)
         with pytest.raises(WeightsError, match="neither safetensors nor"):
             read_state(str(path))

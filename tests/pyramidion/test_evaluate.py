@@ -214,11 +214,25 @@ def test_a_folder_of_another_layout_ends_with_exit_code_1(run: Run, parts: Path)
         (".", "is a labelled set .* name .*parts/train/good"),
         ("test", "holds bar, dot beside good, which would be trained on as good: name .*test/good"),
         ("test/dot", "stands beside a folder good, so it holds defects: name .*train/good"),
+        ("ground_truth/dot", "holds masks: name train/good"),
     ],
 )
-def test_defects_are_not_trained_on_as_good(parts: Path, place: str, said: str, home: Path) -> None:
+def test_defects_are_not_trained_on_as_good(
+    parts: Path, place: str, said: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UserError, match=said):
         read_folder(parts / place)
+    monkeypatch.chdir(parts / place)
+    with pytest.raises(UserError, match=said):
+        read_folder(Path())
+
+
+def test_what_stands_beside_good_parts_is_not_trained_on_whatever_its_parent_is_called(
+    parts: Path, tmp_path: Path, home: Path
+) -> None:
+    shutil.copytree(parts / "test", tmp_path / "lot7")
+    with pytest.raises(UserError, match=r"name .*lot7/good, or move it elsewhere if its parts are good too"):
+        read_folder(tmp_path / "lot7" / "dot")
 
 
 def test_folders_of_good_parts_may_have_folders_in_them(parts: Path, tmp_path: Path, home: Path) -> None:
