@@ -26,22 +26,13 @@ LATE: Final = timedelta(minutes=5)  # facts are sealed within a minute
 _LIMIT: Final = 20
 
 
-def look(session: Session) -> Iterator[Bad]:
-    """Give what is wrong beside the chain, at most some of each sort."""
-    for form in NEWEST_OF_TABLES:
+def never_sealed(session: Session) -> Iterator[Bad]:
+    """Facts that stand neither in a block nor in the waiting room: the application didn't insert them."""
+    for form in {form.table: form for form in FORMS}.values():
         yield from _never_sealed(session, form)
-    yield from _leaves_of_no_block(session)
-    yield from _waiting(session)
-    yield from _vanished(session)
-    yield from _maps(session)
-    yield from _champions(session)
-
-
-NEWEST_OF_TABLES: Final = tuple({form.table: form for form in FORMS}.values())
 
 
 def _never_sealed(session: Session, form: Form) -> Iterator[Bad]:
-    """Facts that stand neither in a block nor in the waiting room: the application didn't insert them."""
     fact, ledger = ids(session.get_bind().dialect.name, form)
     query = (
         f"SELECT {fact} FROM {form.table} f WHERE NOT EXISTS "  # noqa: S608  # names of ours
@@ -57,7 +48,7 @@ def _never_sealed(session: Session, form: Form) -> Iterator[Bad]:
         )
 
 
-def _leaves_of_no_block(session: Session) -> Iterator[Bad]:
+def leaves_of_no_block(session: Session) -> Iterator[Bad]:
     """Leaves that claim a block there is none of: they would make their facts seem sealed."""
     last = session.scalar(select(func.max(Block.number))) or 0
     stray = select(SealedFact).where((SealedFact.block > last) | (SealedFact.block < 1)).limit(_LIMIT)
@@ -66,7 +57,7 @@ def _leaves_of_no_block(session: Session) -> Iterator[Bad]:
         yield Bad(f"the fact's leaf claims block {leaf.block}, which does not exist", word, str(leaf.fact))
 
 
-def _waiting(session: Session) -> Iterator[Bad]:
+def facts_that_wait(session: Session) -> Iterator[Bad]:
     late = select(UnsealedFact).where(UnsealedFact.since < datetime.now(UTC) - LATE)
     first = session.scalar(late.order_by(UnsealedFact.number).limit(1))
     if first is not None and first.kind not in {kind.value for kind in Kind}:
@@ -80,7 +71,7 @@ def _waiting(session: Session) -> Iterator[Bad]:
         yield Bad(why, kind.word, key_of(kind, first.fact))
 
 
-def _vanished(session: Session) -> Iterator[Bad]:
+def vanished_facts(session: Session) -> Iterator[Bad]:
     told = select(Event).where(Event.kind == VANISHED).order_by(Event.id).limit(_LIMIT)
     for event in session.scalars(told):
         yield Bad(
@@ -88,7 +79,7 @@ def _vanished(session: Session) -> Iterator[Bad]:
         )
 
 
-def _maps(session: Session) -> Iterator[Bad]:
+def anomaly_maps(session: Session) -> Iterator[Bad]:
     orphans = (
         select(AnomalyMap.inspection_id)
         .outerjoin(Result, Result.inspection_id == AnomalyMap.inspection_id)
@@ -99,17 +90,26 @@ def _maps(session: Session) -> Iterator[Bad]:
         yield Bad("the anomaly map has no result: it was inserted past the application", "map", str(id_))
 
 
-def _champions(session: Session) -> Iterator[Bad]:
+def champions(session: Session) -> Iterator[Bad]:
     """An alias is no fact, but what it was set to is: the newest event has to say the same."""
-    for alias in session.scalars(select(ModelAlias).order_by(ModelAlias.product)):
-        if alias.alias != CHAMPION:
-            continue
-        promoted = select(Event).where(Event.kind == "model.promoted", Event.subject == alias.product)
-        newest = session.scalar(promoted.order_by(Event.id.desc()).limit(1))
-        if newest is None or newest.detail.get("model") != alias.model_version:
+    promoted = select(Event.subject).where(Event.kind == "model.promoted").distinct()
+    products = {subject for subject in session.scalars(promoted) if subject is not None}
+    aliases = session.execute(
+        select(ModelAlias.product, ModelAlias.model_version).where(ModelAlias.alias == CHAMPION)
+    )
+    judging = dict(row for row in aliases)
+    for product in sorted(products | set(judging)):
+        of_product = select(Event).where(Event.kind == "model.promoted", Event.subject == product)
+        newest = session.scalar(of_product.order_by(Event.id.desc()).limit(1))
+        said = None if newest is None else newest.detail.get("model")
+        version = judging.get(product)
+        if said != version:
             yield Bad(
-                f"product {alias.product} is judged by {alias.model_version[:12]}, which no event says: the "
-                "champion was changed past the application",
+                f"product {product} is judged by {(version or 'nobody')[:12]}, and the newest event says "
+                f"{(said or 'nobody')[:12]}: the champion was changed past the application",
                 "model_version",
-                alias.model_version,
+                version or said,
             )
+
+
+LOOKS: Final = (never_sealed, leaves_of_no_block, facts_that_wait, vanished_facts, anomaly_maps, champions)

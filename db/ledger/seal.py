@@ -75,7 +75,13 @@ def seal(engine: Engine, settings: LedgerSettings, *, seconds: float | None = No
     blocks = sealed = failed = 0
     while True:
         with snapshot(engine) as connection:
-            taken = _take(connection, settings.seal_block_facts)
+            try:
+                taken = _take(connection, settings.seal_block_facts)
+            except (ValueError, TypeError) as error:
+                raise SealingError(
+                    f"unsealed_facts holds what is no id ({error}): only a person can have written it; look "
+                    "at it and delete it"
+                ) from error
         if taken is None:
             return Sealed(blocks, sealed, left=False)
         try:

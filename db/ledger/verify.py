@@ -7,6 +7,7 @@ told outside. Blocks are read a few thousand facts at a time: memory doesn't gro
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from db.ledger import beside, facts, keys, merkle, told
@@ -28,6 +30,8 @@ from db.tables import Block, LedgerKey, UnsealedFact
 
 NAMED: Final = 20  # more faults are only counted
 _FACTS_AT_ONCE: Final = 4096
+_BEFORE_ANY: Final = -(2**62)
+_SENSELESS: Final = (ValueError, TypeError, AttributeError, KeyError, OverflowError, OperationalError)
 _HEADS_AT_ONCE: Final = 1000
 
 
@@ -98,42 +102,67 @@ def verify(engine: Engine, wanted: Wanted, blobs: Blobs | None = None) -> Report
     """
     report = Report()
     with snapshot(engine) as connection, Session(connection) as session:
-        known = keys.known(session)
-        report.keys = [key.id for key in known]
-        for why in keys.faults(known, wanted.trusted):
-            report.add(Bad(why))
-        if wanted.signer is not None and known and wanted.signer.key_id not in report.keys:
-            why = (
-                f"this machine's key {wanted.signer.key_id[:16]} is none of the ledger's: it was sealed anew"
-            )
-            report.add(Bad(why))
-        for batch in _batches(_chain(session, known, report), wanted):
-            _verify_blocks(connection, batch, report, blobs)
+        known: list[LedgerKey] = []
+        with _readable(report, "the ledger's keys"):
+            known = keys.known(session)
+            _verify_keys(known, wanted, report)
+        with _readable(report, "the chain of blocks"):
+            for batch in _batches(_chain(session, known, report), wanted):
+                _verify_blocks(connection, batch, report, blobs)
         if blobs is not None:
             for bad in blobs.rest():
                 report.add(bad)
             report.blobs = blobs.looked_at
         for file in wanted.heads:
-            for bad in told.compare(session, file):
-                report.add(bad)
-        for bad in beside.look(session):
-            report.add(bad)
+            with _readable(report, "the chain of blocks"):
+                for bad in told.compare(session, file):
+                    report.add(bad)
+        for look in beside.LOOKS:
+            with _readable(report, look.__name__.replace("_", " ")):
+                for bad in look(session):
+                    report.add(bad)
         report.unsealed = session.scalar(select(func.count()).select_from(UnsealedFact)) or 0
     return report
+
+
+@contextmanager
+def _readable(report: Report, what: str) -> Iterator[None]:
+    """Report rows that make no sense: SQLite keeps any value in any column, which a tamperer may use."""
+    try:
+        yield
+    except _SENSELESS as error:
+        report.add(Bad(_senseless(error, what)))
+
+
+def _senseless(error: Exception, what: str) -> str:
+    if isinstance(error, OperationalError) and "UTF-8" not in str(error.orig):
+        raise error  # the database is away
+    reason = error.orig if isinstance(error, OperationalError) else error
+    return f"{what} can't be read, rows were tampered with: {reason}"
+
+
+def _verify_keys(known: Sequence[LedgerKey], wanted: Wanted, report: Report) -> None:
+    report.keys = [key.id for key in known]
+    for why in keys.faults(known, wanted.trusted):
+        report.add(Bad(why))
+    if wanted.signer is not None and known and wanted.signer.key_id not in report.keys:
+        mine = wanted.signer.key_id[:16]
+        report.add(Bad(f"this machine's key {mine} is none of the ledger's: it was sealed anew"))
 
 
 def _chain(session: Session, known: Sequence[LedgerKey], report: Report) -> Iterator[Head]:
     """Give the heads in order, having looked at number, link, signature and key of each."""
     index = {key.id: i for i, key in enumerate(known)}
     number, previous, at = 0, BEFORE_THE_FIRST, datetime.min.replace(tzinfo=UTC)
+    after = _BEFORE_ANY
     while True:
         page = session.scalars(
-            select(Block).where(Block.number > number).order_by(Block.number).limit(_HEADS_AT_ONCE)
+            select(Block).where(Block.number > after).order_by(Block.number).limit(_HEADS_AT_ONCE)
         ).all()
         for block in page:
             head = head_of(block)
             if head.number != number + 1:
-                report.add(Bad(f"block {number + 1} is missing", block=number + 1))
+                report.add(Bad(f"block {number + 1} is missing before this", block=head.number))
             elif head.previous != previous:
                 report.add(Bad("the block does not continue the one before", block=head.number))
             if head.key_id not in index:
@@ -145,6 +174,7 @@ def _chain(session: Session, known: Sequence[LedgerKey], report: Report) -> Iter
             if head.sealed_at < at:
                 report.add(Bad("the block is older than the one before", block=head.number))
             number, previous, at = head.number, head.hash(), head.sealed_at
+            after = number
             report.blocks += 1
             report.head = previous.hex()
             yield head
@@ -193,7 +223,16 @@ def leaves_of(connection: Connection, first: int, last: int) -> dict[int, list[L
 def _verify_blocks(
     connection: Connection, heads: Sequence[Head], report: Report, blobs: Blobs | None
 ) -> None:
-    found = leaves_of(connection, heads[0].number, heads[-1].number)
+    try:
+        found = leaves_of(connection, heads[0].number, heads[-1].number)
+    except _SENSELESS as error:
+        why = _senseless(error, "the block's facts, or their leaves,")
+        if len(heads) == 1:
+            report.add(Bad(why, block=heads[0].number))
+        else:  # so that the right one is named, and the others are looked at
+            for head in heads:
+                _verify_blocks(connection, [head], report, blobs)
+        return
     for head in heads:
         leaves = found.get(head.number, [])
         report.facts += len(leaves)

@@ -62,6 +62,7 @@ class History:
                     "SELECT name FROM sqlite_master WHERE type = 'trigger'"
                 ).fetchall():
                     connection.execute(f"DROP TRIGGER {trigger}")
+                connection.execute("PRAGMA ignore_check_constraints = ON")
                 for statement in statements:
                     assert connection.execute(statement, given).rowcount != 0, statement
             return
@@ -357,9 +358,14 @@ def a_manifest_is_changed(h: History) -> None:
     h.superuser("UPDATE model_versions SET manifest = replace(manifest, '0.5', '0.6')")
 
 
-@way("model_version", lambda h: "f" * 64, "which no event says")
+@way("model_version", lambda h: "f" * 64, "changed past the application")
 def the_champion_is_changed(h: History) -> None:
     h.superuser("UPDATE model_aliases SET model_version = :id", id="f" * 64)
+
+
+@way("model_version", lambda h: h.model, "is judged by nobody")
+def the_champion_is_taken_away(h: History) -> None:
+    h.superuser("DELETE FROM model_aliases WHERE alias = 'champion'")
 
 
 @way("inspection", first, "was altered")
@@ -497,6 +503,10 @@ def the_waiting_room_is_stuffed(h: History) -> None:
     h.superuser(f"INSERT INTO unsealed_facts (kind, fact, since) VALUES (9, :id, '{since}')", id=UUID(int=9))
     with pytest.raises(SealingError, match="name no kind of fact"):
         seal(h.engine, LedgerSettings())
+    if h.engine.dialect.name == "sqlite":
+        h.superuser("INSERT INTO unsealed_facts (kind, fact, since) VALUES (1, 'none', 'never')")
+        with pytest.raises(SealingError, match="holds what is no id"):
+            seal(h.engine, LedgerSettings(seal_block_facts=2))
 
 
 @way(None, nobody, "leaves, but")
@@ -508,6 +518,14 @@ def a_fact_is_deleted_with_its_leaf(h: History) -> None:
 def a_block_is_made_older(h: History) -> None:
     at = (NOW - timedelta(days=1)).isoformat().replace("+00:00", "Z")
     h.superuser(f"UPDATE blocks SET sealed_at = '{at}' WHERE number = 2")
+
+
+@way(None, nobody, "block 1 is missing before this")
+def a_block_is_put_before_the_first(h: History) -> None:
+    h.superuser(
+        "INSERT INTO blocks (number, previous, root, leaves, sealed_at, key_id, signature) "
+        "SELECT 0, previous, root, leaves, sealed_at, key_id, signature FROM blocks WHERE number = 1"
+    )
 
 
 @way(None, nobody, "block 2 is missing")
@@ -579,6 +597,33 @@ def test_tampering_is_found_and_named(name: str, history: History) -> None:
     found = [(one.kind, one.id, one.why) for one in report.bad]
     kind, id_ = named(history)
     assert any(one[:2] == (kind, id_) and why in one[2] for one in found), found
+
+
+@pytest.mark.parametrize("history", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE blocks SET sealed_at = 'yesterday' WHERE number = 2",
+        "UPDATE blocks SET leaves = 'many' WHERE number = 2",
+        "UPDATE blocks SET root = 'green' WHERE number = 2",
+        "UPDATE blocks SET signature = 7 WHERE number = 2",
+        "UPDATE ledger_keys SET public_key = 'mine'",
+        "UPDATE ledger_keys SET introduced_at = 'once'",
+        "UPDATE sealed_facts SET leaf = 'oak' WHERE kind = 3",
+        "UPDATE sealed_facts SET position = 'first' WHERE kind = 3",
+        "UPDATE sealed_facts SET fact = 'none' WHERE kind = 3",
+        "UPDATE sealed_facts SET form = 9 WHERE kind = 3",
+        "UPDATE inspections SET lot = CAST(x'ff' AS TEXT)",
+        "UPDATE inspections SET lot = x'ff', image_bytes = 'huge', captured_at = 1e300",
+        "UPDATE results SET timings = '{', score = 'high'",
+        "UPDATE events SET detail = 'none', at = 0 WHERE kind = 'model.promoted'",
+    ],
+)
+def test_what_no_column_should_hold_is_a_fault_and_no_crash(statement: str, history: History) -> None:
+    history.superuser(statement)
+    report = history.verify()
+    assert not report.ok
+    assert all(one.why for one in report.bad)
 
 
 def test_there_are_more_ways_than_a_dozen() -> None:
