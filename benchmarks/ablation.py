@@ -44,7 +44,9 @@ class Cell:
     training_s: float
 
 
-def measure(folder: Path, config: TrainConfig, device: str, name: str) -> Cell:
+def measure(
+    folder: Path, config: TrainConfig, device: str, name: str, checkpoints: Path | None = None
+) -> Cell:
     """Train on train/good and score the test folders."""
 
     def show(progress: Progress) -> None:
@@ -53,7 +55,7 @@ def measure(folder: Path, config: TrainConfig, device: str, name: str) -> Cell:
 
     started = time.perf_counter()
     good = [path.read_bytes() for path in image_files(folder / "train" / "good")]
-    trained = train(good, config, device=device, progress=show)
+    trained = train(good, config, device=device, progress=show, checkpoints=checkpoints)
     seconds = time.perf_counter() - started
     print(file=sys.stderr)
     detector = trained.detector.to(device)
@@ -158,6 +160,9 @@ def parse(argv: Sequence[str] | None = None) -> tuple[argparse.ArgumentParser, a
     parser.add_argument("--encoder-weights", help="path or URL of torchvision's ResNet; random without")
     parser.add_argument("--perceptual-weights", help="path or URL of torchvision's VGG-11; random without")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--checkpoints", type=Path, help="folder in which trainings go on that were cut short"
+    )
     parser.add_argument("--json", action="store_true")
     return parser, parser.parse_args(argv)
 
@@ -174,7 +179,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     try:
         cells = [
-            measure(folder, config, arguments.device, name) for name, config in configs(arguments).items()
+            measure(folder, config, arguments.device, name, arguments.checkpoints)
+            for name, config in configs(arguments).items()
         ]
     except ValueError as error:  # options, weights or images that can't be used, each with its own sentence
         parser.error(f"{folder}: {error}")

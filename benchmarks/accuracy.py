@@ -150,7 +150,9 @@ def measure(options: argparse.Namespace, folders: Sequence[Path]) -> list[tuple[
         for spec in options.preset:
             started = time.perf_counter()
             config = configuration(spec, sets, defaults)
-            one = evaluate(sets, config, options.seed, device=options.device, told=show)
+            one = evaluate(
+                sets, config, options.seed, device=options.device, told=show, checkpoints=options.checkpoints
+            )
             one.report["seconds"] = time.perf_counter() - started
             done.append((spec, one))
     return done
@@ -172,6 +174,9 @@ def main() -> None:
     parser.add_argument("--without", action="append", default=[], metavar="KIND", help="a kind to leave out")
     parser.add_argument("--parts", action="store_true", help="also a row for each kind or class")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--checkpoints", type=Path, help="folder in which trainings go on that were cut short"
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if not options.simulated and not options.folder:

@@ -2,9 +2,11 @@
 
     python -m benchmarks.speed [--presets pyramid,paper] [--sizes 128,256,512] [--device cpu] [--json]
     python -m benchmarks.speed --training     # seconds to train on 200 images as well
+    python -m benchmarks.speed --compile      # torch.compile's rows as well: minutes each, with a C++ compiler
 
-Scoring is from decoded arrays to map and score, 64 images at a time, as a worker does it. Weights are random:
-they change no speed. Repeats are interleaved, so that a busy moment meets every row, and medians are told.
+Scoring is from decoded arrays to map and score, 64 images at a time, as a worker does it; what lies near a
+threshold, which a worker scores again in float32, is left out. Weights are random: they change no speed.
+Repeats are interleaved, so that a busy moment meets every row, and medians are told.
 
 Limits: `flops` is the share of the measured rate of large matrix products in the same precision that the
 network's multiplications reach; `bandwidth` that of the measured rate of copying, where each parameter and
@@ -17,7 +19,7 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.limits import Limits, measure, seconds
 from capture.simulator import GOOD, SimulatedLine
-from model.detector import Detector
+from model.detector import Detector, Judged
 from model.images import Pixels
 from model.inference import has_fast_bf16, judge, to_batch
 from model.loading import for_scoring
@@ -46,7 +48,8 @@ class Case:
     size: int
     bf16: bool
     threads: int
-    detector: Detector
+    compiled: bool
+    detector: Callable[[Tensor], Judged]
     arrays: list[Pixels]
     flops: float  # of one image
     moved: float  # bytes of one image, in float32
@@ -86,7 +89,9 @@ def run(case: Case, device: torch.device) -> float:
     return seconds(lambda: list(judge(case.detector, case.arrays, device, bf16=case.bf16)), device)
 
 
-def scoring(names: Sequence[str], sizes: Sequence[int], device: torch.device) -> list[dict[str, Any]]:
+def scoring(
+    names: Sequence[str], sizes: Sequence[int], device: torch.device, *, compiled: bool
+) -> list[dict[str, Any]]:
     threads = sorted({1, len(os.sched_getaffinity(0))}) if device.type == "cpu" else [1]
     precisions = [False, True] if has_fast_bf16(device) else [False]
     cases: list[Case] = []
@@ -94,10 +99,14 @@ def scoring(names: Sequence[str], sizes: Sequence[int], device: torch.device) ->
         for size in sizes:
             detector, arrays = make(name, size, device)
             flops, moved = work(detector, arrays, device)
+            made: dict[bool, Callable[[Tensor], Judged]] = {False: detector}
+            if compiled:
+                made[True] = torch.compile(detector)
             cases += [
-                Case(name, size, bf16, count, detector, arrays, flops, moved)
+                Case(name, size, bf16, count, how, made[how], arrays, flops, moved)
                 for bf16 in precisions
                 for count in threads
+                for how in made
             ]
     limits: dict[tuple[bool, int], Limits] = {}
     for bf16 in precisions:
@@ -123,6 +132,7 @@ def row(case: Case, times: Sequence[float], limit: Limits) -> dict[str, Any]:
         "size": case.size,
         "precision": "bfloat16" if case.bf16 else "float32",
         "threads": case.threads,
+        "compiled": case.compiled,
         "images_per_s": rate,
         "slowest": _IMAGES / max(times),
         "fastest": _IMAGES / min(times),
@@ -156,6 +166,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="128,256,512")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--training", action="store_true", help="time trainings too (paper's takes hours)")
+    parser.add_argument("--compile", action="store_true", help="also what torch.compile makes of it")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     names, device = options.presets.split(","), torch.device(options.device)
@@ -166,7 +177,9 @@ def main() -> None:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
-        "scoring": scoring(names, [int(word) for word in options.sizes.split(",")], device),
+        "scoring": scoring(
+            names, [int(word) for word in options.sizes.split(",")], device, compiled=options.compile
+        ),
     }
     if options.training:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) - 1))  # as a worker does
@@ -176,7 +189,8 @@ def main() -> None:
         return
     for one in report["scoring"]:
         print(
-            f"{one['preset']:<9} {one['size']:>4} px {one['precision']:<9} {one['threads']} threads "
+            f"{one['preset']:<9} {one['size']:>4} px {one['precision']:<9} {one['threads']} threads"
+            f"{', compiled' if one['compiled'] else ''} "
             f"{one['images_per_s']:>7.1f} images/s ({one['slowest']:.1f} to {one['fastest']:.1f})  "
             f"{one['mflop_per_image']:>7.0f} MFLOP, {one['share_of_flops']:>4.0%} of "
             f"{one['machine_gflops']:.0f} GFLOP/s;  {one['mb_per_image']:>6.1f} MB, "

@@ -1,6 +1,6 @@
 """Runs a detector over any number of images; an image's score depends on its neighbours by rounding only."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.detector import Detector
+from model.detector import Detector, Judged
 from model.images import Pixels
 
 # Sub-batches, largest first. Few shapes, so that CUDA's libraries choose their algorithms few times; 32 is
@@ -68,7 +68,11 @@ def to_device(detector: Detector, device: torch.device) -> Detector:
 
 
 def judge(
-    detector: Detector, arrays: Sequence[Pixels], device: torch.device, *, bf16: bool = False
+    detector: Callable[[Tensor], Judged],
+    arrays: Sequence[Pixels],
+    device: torch.device,
+    *,
+    bf16: bool = False,
 ) -> Iterator[Scored]:
     """Score images in sub-batches, in their order. Evidence and score are float32 always.
 
@@ -86,7 +90,9 @@ def judge(
         start += size
 
 
-def judge_alone(detector: Detector, arrays: Sequence[Pixels], device: torch.device) -> Iterator[Scored]:
+def judge_alone(
+    detector: Callable[[Tensor], Judged], arrays: Sequence[Pixels], device: torch.device
+) -> Iterator[Scored]:
     """Score images one by one in float32: the same image gets the very same score on the same machine."""
     for array in arrays:
         yield from judge(detector, [array], device)

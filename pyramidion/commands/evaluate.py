@@ -161,8 +161,12 @@ def _train(sets: "Sets", config: "TrainConfig", seeds: Sequence[int], place: str
     from model.evaluation.evaluate import evaluate as run
     from workers.train import checkpoints
 
-    with _bar() as told:
-        return run(sets, config, seeds, device=place, told=told, checkpoints=checkpoints())
+    try:
+        with _bar() as told:
+            return run(sets, config, seeds, device=place, told=told, checkpoints=checkpoints())
+    except KeyboardInterrupt:
+        err.print("stopped; the same command goes on with the training that was in hand")
+        raise
 
 
 def _measure(sets: "Sets", bundle: Path, place: str) -> "Evaluation":
