@@ -88,8 +88,8 @@ def test_the_ledger_holds_in_any_order(home: Path) -> None:
     run_state_machine_as_test(
         Ledger,
         settings=settings(
-            max_examples=12,
-            stateful_step_count=12,
+            max_examples=8,
+            stateful_step_count=10,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
         ),

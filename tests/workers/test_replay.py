@@ -99,6 +99,7 @@ def test_a_swapped_threshold_score_verdict_or_map_is_said(
     assert one(runtime, judged[4]) == ""
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_swapped_image_is_said(
     runtime: Runtime, judged: list[UUID], database: DatabaseSettings, make_picture: Any
 ) -> None:
@@ -111,6 +112,7 @@ def test_a_swapped_image_is_said(
     assert sum(not one.equal for one in found) == 2
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_swapped_weights_are_said_though_the_worker_still_has_its_copy(
     runtime: Runtime, judged: list[UUID], trained: BundlePaths, database: DatabaseSettings
 ) -> None:
@@ -120,6 +122,7 @@ def test_swapped_weights_are_said_though_the_worker_still_has_its_copy(
     assert "can't be had as it was" in one(runtime, judged[0])
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_manifest_changed_in_the_database_is_said(
     runtime: Runtime, judged: list[UUID], superuser: Any
 ) -> None:
@@ -148,6 +151,7 @@ def test_a_verdict_that_is_laid_at_another_models_door_is_said(
     assert "the stored score is" in said
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_what_has_no_verdict_of_a_model_is_not_called_equal(
     runtime: Runtime, champion: str, accept: Any, make_picture: Any
 ) -> None:
