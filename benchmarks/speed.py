@@ -2,7 +2,7 @@
 
     python -m benchmarks.speed [--presets pyramid,paper] [--sizes 128,256,512] [--device cpu] [--json]
     python -m benchmarks.speed --training     # seconds to train on 200 images as well
-    python -m benchmarks.speed --compile      # torch.compile's rows as well: minutes each, with a C++ compiler
+    python -m benchmarks.speed --compile      # what torch.compile makes of it: minutes, with a C++ compiler
 
 Scoring is from decoded arrays to map and score, 64 images at a time, as a worker does it; what lies near a
 threshold, which a worker scores again in float32, is left out. Weights are random: they change no speed.

@@ -59,9 +59,7 @@ def _require_good_only(folder: Path) -> None:
     """Refuse the folder of a labelled set that also holds defects; folders of lots or days are fine."""
     folder = folder.resolve()  # `.` has a name and neighbours too
     if "ground_truth" in folder.parts:
-        raise UserError(
-            f"{folder} lies in a labelled set's ground_truth, which holds masks: name train/good"
-        )
+        raise UserError(f"{folder} lies in a labelled set's ground_truth, which holds masks: name train/good")
     inner = {p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
     labelled = inner & {"train", "test", "ground_truth"}
     if labelled:
