@@ -11,10 +11,6 @@ from capture.spool import SpoolError
 from db.history import UnknownInspectionError
 from db.imagestore import ImageStoreError
 from db.inspections import UnknownProductError
-from db.ledger.proofs import NotAsSealedError
-from db.ledger.seal import SealingError
-from db.ledger.signers import LedgerKeyError
-from db.ledger.told import HeadsFileError
 from db.migrate import OutdatedDatabaseError
 from db.models import UnknownModelError
 from db.settings import SettingsError
@@ -44,18 +40,18 @@ _ALWAYS: tuple[type[Exception], ...] = (
     UnknownProductError,
     UnknownModelError,
     UnknownInspectionError,
-    LedgerKeyError,
-    SealingError,
-    NotAsSealedError,
-    HeadsFileError,
     NoBrokerError,
     BrokerUnavailableError,
     DBAPIError,
     PoolTimeoutError,
     UnkeepableNameError,
 )
-# Where these live imports torch or a web framework: they can only have been raised where it is loaded.
+# Where these live imports torch, a web framework or cryptography: none was raised where it isn't loaded.
 _WHERE_LOADED = (
+    ("db.ledger.signers", "LedgerKeyError"),
+    ("db.ledger.seal", "SealingError"),
+    ("db.ledger.proofs", "NotAsSealedError"),
+    ("db.ledger.told", "HeadsFileError"),
     ("model.dataset", "TooFewImagesError"),
     ("model.training", "UselessModelError"),
     ("model.images", "UnreadableImageError"),

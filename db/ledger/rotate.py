@@ -29,6 +29,9 @@ def rotate(
             "the key that seals is not in a file of this machine: name the new one with --to FILE, and set "
             "PYRAMIDION_LEDGER_KEY_PATH or PYRAMIDION_LEDGER_KEY_FILE to it afterwards"
         )
+    with sessions() as session:
+        if not keys.known(session):
+            raise LedgerKeyError("the ledger has no key yet: `pyramidion audit seal` makes the first one")
     present = None if lost else open_signer(settings)
     if present is None and not lost:
         raise LedgerKeyError(
@@ -38,8 +41,6 @@ def rotate(
     new = make_key(file)
     with sessions.begin() as session:
         known = keys.known(session)
-        if not known:
-            raise LedgerKeyError("the ledger has no key yet: `pyramidion audit seal` makes the first one")
         if known[-1].id != new.key_id:  # else an earlier call got as far as this
             if present is not None and present.key_id != known[-1].id:
                 raise LedgerKeyError(

@@ -79,6 +79,8 @@ def test_a_key_is_changed_and_a_lost_one_is_not_passed_over(
     happen: Any, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     happen(1)
+    with pytest.raises(LedgerKeyError, match="the ledger has no key yet"):
+        audit.rotate()
     audit.seal()
     audit.rotate()
     happen(1)
