@@ -15,12 +15,14 @@ from pyramidion.commands.capture import capture
 from pyramidion.commands.demo import demo
 from pyramidion.commands.doctor import doctor
 from pyramidion.commands.evaluate import evaluate
+from pyramidion.commands.export import export
 from pyramidion.commands.presets import presets
 from pyramidion.commands.processes import beat, migrate, serve, worker
 from pyramidion.commands.results import results
 from pyramidion.commands.settings import settings
 from pyramidion.commands.show import show
 from pyramidion.commands.train import train
+from pyramidion.commands.trend import trend
 from pyramidion.commands.up import up
 from pyramidion.errors import FAILED, INTERRUPTED, StoppedError, known_errors, sentence
 from pyramidion.output import err
@@ -60,6 +62,8 @@ commands: tuple[Callable[..., None], ...] = (
     capture,
     results,
     show,
+    trend,
+    export,
     doctor,
     settings,
 )

@@ -4,15 +4,15 @@ import csv
 import dataclasses
 import sys
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from enum import StrEnum
+from datetime import datetime
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from db.history import Filter, Row, search, stream
+from db.history import Row, search, stream
+from pyramidion.commands import filters
 from pyramidion.errors import UserError
 from pyramidion.output import out, print_json_array
 
@@ -20,31 +20,22 @@ SHOWN = 20
 ID_SHOWN = 18  # up to here the time and 12 random bits: enough for `show` to know it by
 
 
-class Verdict(StrEnum):
-    """What can be asked for: the verdicts, and what has none yet."""
-
-    OK = "ok"
-    NG = "ng"
-    INCONCLUSIVE = "inconclusive"
-    ERROR = "error"
-    PENDING = "pending"
-
-
 COLOURS = {"ng": "red", "error": "red", "inconclusive": "yellow", "pending": "dim"}
 
 
 def results(
-    product: Annotated[str | None, typer.Option(help="Only this product.")] = None,
-    station: Annotated[str | None, typer.Option(help="Only this station.")] = None,
-    line: Annotated[str | None, typer.Option(help="Only this line.")] = None,
-    lot: Annotated[str | None, typer.Option(help="Only this lot.")] = None,
-    serial: Annotated[str | None, typer.Option(help="Only this serial.")] = None,
-    verdict: Annotated[Verdict | None, typer.Option(help="Only this verdict.")] = None,
-    since: Annotated[datetime | None, typer.Option(help="Captured at or after this time (UTC).")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Captured before this time (UTC).")] = None,
-    model: Annotated[str | None, typer.Option(help="Only verdicts of this model version.")] = None,
-    min_score: Annotated[float | None, typer.Option(help="Only scores of at least this.")] = None,
-    max_score: Annotated[float | None, typer.Option(help="Only scores of at most this.")] = None,
+    product: filters.Product = None,
+    station: filters.Station = None,
+    line: filters.Line = None,
+    lot: filters.Lot = None,
+    serial: filters.Serial = None,
+    verdict: filters.OfVerdict = None,
+    reviewed: filters.ReviewedAs = None,
+    since: filters.Since = None,
+    until: filters.Until = None,
+    model: filters.Model = None,
+    min_score: filters.MinScore = None,
+    max_score: filters.MaxScore = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help=f"At most so many; a table shows {SHOWN}, JSON and CSV all.")
     ] = None,
@@ -56,16 +47,17 @@ def results(
 
     if as_json and as_csv:
         raise UserError("--json and --csv exclude each other")
-    wanted = Filter(
+    wanted = filters.read(
         product=product,
         station=station,
         line=line,
-        serial=serial,
         lot=lot,
-        verdict=None if verdict is None else verdict.value,
-        since=_utc(since),
-        until=_utc(until),
-        model_version=model,
+        serial=serial,
+        verdict=verdict,
+        reviewed=reviewed,
+        since=since,
+        until=until,
+        model=model,
         min_score=min_score,
         max_score=max_score,
     )
@@ -78,10 +70,6 @@ def results(
                 _print_csv(rows)
         else:
             _print_table(search(session, wanted, (limit or SHOWN) + 1), limit or SHOWN)
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    return time if time is None or time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _print_csv(rows: Iterable[Row]) -> None:

@@ -1,0 +1,90 @@
+"""The options that say which inspections are meant, shared by all commands that look them up."""
+
+import math
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from db.history import Filter
+from pyramidion.errors import UserError
+
+
+class Verdict(StrEnum):
+    """What can be asked for: the verdicts, and what has none yet."""
+
+    OK = "ok"
+    NG = "ng"
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+    PENDING = "pending"
+
+
+class Reviewed(StrEnum):
+    """What the newest review can say, and what has none."""
+
+    CONFIRM = "confirm"
+    OVERRULE = "overrule"
+    INCONCLUSIVE = "inconclusive"
+    UNREVIEWED = "unreviewed"
+
+
+Product = Annotated[str | None, typer.Option(help="Only this product.")]
+Station = Annotated[str | None, typer.Option(help="Only this station.")]
+Line = Annotated[str | None, typer.Option(help="Only this line.")]
+Lot = Annotated[str | None, typer.Option(help="Only this lot.")]
+Serial = Annotated[str | None, typer.Option(help="Only this serial.")]
+OfVerdict = Annotated[Verdict | None, typer.Option("--verdict", help="Only this verdict.")]
+ReviewedAs = Annotated[
+    Reviewed | None, typer.Option("--reviewed", help="Only what people said this of, at last.")
+]
+Since = Annotated[datetime | None, typer.Option(help="Captured at or after this time (UTC).")]
+Until = Annotated[datetime | None, typer.Option(help="Captured before this time (UTC).")]
+Model = Annotated[str | None, typer.Option(help="Only verdicts of this model version.")]
+MinScore = Annotated[float | None, typer.Option(help="Only scores of at least this.")]
+MaxScore = Annotated[float | None, typer.Option(help="Only scores of at most this.")]
+
+
+def read(
+    *,
+    product: str | None = None,
+    station: str | None = None,
+    line: str | None = None,
+    lot: str | None = None,
+    serial: str | None = None,
+    verdict: Verdict | None = None,
+    reviewed: Reviewed | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    model: str | None = None,
+    min_score: float | None = None,
+    max_score: float | None = None,
+) -> Filter:
+    """Make the filter; raises UserError for one that can match nothing."""
+    since, until = _utc(since), _utc(until)
+    if since is not None and until is not None and since >= until:
+        raise UserError(f"--since {since} is not before --until {until}: nothing lies between them")
+    for name, value in (("--min-score", min_score), ("--max-score", max_score)):
+        if value is not None and not math.isfinite(value):
+            raise UserError(f"{name} is {value}, but is a finite number")
+    if min_score is not None and max_score is not None and min_score > max_score:
+        raise UserError(f"--min-score {min_score} is above --max-score {max_score}: no score lies between")
+    return Filter(
+        product=product,
+        station=station,
+        line=line,
+        serial=serial,
+        lot=lot,
+        verdict=None if verdict is None else verdict.value,
+        since=since,
+        until=until,
+        model_version=model,
+        min_score=min_score,
+        max_score=max_score,
+        reviewed=None if reviewed is None else reviewed.value,
+    )
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    return time if time is None or time.tzinfo else time.replace(tzinfo=UTC)

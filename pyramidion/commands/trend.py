@@ -1,0 +1,86 @@
+"""`pyramidion trend`: how production goes, by hour, shift or day."""
+
+from datetime import UTC, datetime, time, tzinfo
+from typing import TYPE_CHECKING, Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import typer
+from rich.table import Table
+
+from pyramidion.commands import filters
+from pyramidion.errors import UserError
+from pyramidion.output import out, print_json
+
+if TYPE_CHECKING:
+    from db.trends import Figures, Period
+
+_COUNTS = ("captured", "ok", "ng", "inconclusive", "error", "pending")
+_RATES = ("first_pass_yield", "false_reject_rate", "escape_rate")
+
+
+def trend(
+    by: Annotated[Literal["hour", "shift", "day"], typer.Option(help="Length of a period.")] = "day",
+    zone: Annotated[str, typer.Option(help="Time zone of the plant, such as Europe/Berlin.")] = "UTC",
+    shifts: Annotated[str, typer.Option(help="When shifts begin.")] = "06:00,14:00,22:00",
+    product: filters.Product = None,
+    station: filters.Station = None,
+    line: filters.Line = None,
+    lot: filters.Lot = None,
+    since: filters.Since = None,
+    until: filters.Until = None,
+    model: filters.Model = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Sum up periods: what was captured and judged, first-pass yield, and how often reviews overrule."""
+    from db.trends import InvalidShiftsError
+    from db.trends import trend as sum_up
+    from pyramidion.context import open_context
+
+    wanted = filters.read(
+        product=product, station=station, line=line, lot=lot, since=since, until=until, model=model
+    )
+    place, starts = _zone(zone), _times(shifts)
+    with open_context().reading() as session:
+        try:
+            periods = sum_up(session, wanted, by, place, starts)
+        except InvalidShiftsError as error:
+            raise UserError(str(error)) from None
+    if as_json:
+        print_json([{"begin": one.begin, "end": one.end, **one.figures.as_dict()} for one in periods])
+    elif periods:
+        _print(periods, by, zone)
+    else:
+        out.print("nothing was captured then; `pyramidion results` lists what was")
+
+
+def _zone(name: str) -> tzinfo:
+    try:
+        return UTC if name == "UTC" else ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise UserError(f"--zone {name!r} is no time zone: give one like Europe/Berlin or UTC") from None
+
+
+def _times(text: str) -> list[time]:
+    try:
+        return [datetime.strptime(word.strip(), "%H:%M").time() for word in text.split(",")]  # noqa: DTZ007
+    except ValueError:
+        raise UserError(f"--shifts {text!r} are no times of day: give some like 06:00,14:00,22:00") from None
+
+
+def _print(periods: "list[Period]", by: str, zone: str) -> None:
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column(f"{by} ({zone})", no_wrap=True)
+    for name in (*_COUNTS, *_RATES):
+        table.add_column(name.replace("_", " "), justify="right")
+    form = "%Y-%m-%d" if by == "day" else "%Y-%m-%d %H:%M"
+    for one in periods:
+        table.add_row(one.begin.strftime(form), *_cells(one.figures))
+    out.print(table)
+
+
+def _cells(figures: "Figures") -> list[str]:
+    rates = [getattr(figures, name) for name in _RATES]
+    return [
+        *(str(getattr(figures, name)) for name in _COUNTS),
+        *("\N{EN DASH}" if rate is None else f"{rate:.1%}" for rate in rates),
+    ]

@@ -1,0 +1,188 @@
+"""Exports of any length: written in pieces of constant size, joined at the end, resumable in between.
+
+Beside the wanted file a folder `<name>.pieces` holds what was written so far. A piece is renamed into place
+when it is whole, and its name holds the last id in it: the same export goes on after that one. Inspections
+that arrive meanwhile are newer than the first piece, and are left for the next export.
+"""
+
+import csv
+import dataclasses
+import functools
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
+
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from db.history import Filter, Row, matching, search
+from db.tables import Inspection
+from pyramidion.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Form = Literal["csv", "jsonl", "parquet"]
+FORMS: tuple[Form, ...] = ("csv", "jsonl", "parquet")
+PIECE = 10_000  # rows: some 5 MB in memory
+NAMES = [field.name for field in dataclasses.fields(Row)]
+_TIMES = ("captured_at", "received_at", "judged_at")
+_NUMBERS = ("score", "threshold")
+
+
+def form_of(file: Path, wanted: Form | None) -> Form:
+    """Tell the format by the file's name; raises UserError where it doesn't say."""
+    if wanted is not None:
+        return wanted
+    ending = file.suffix.lstrip(".").lower()
+    if ending not in FORMS:
+        raise UserError(f"{file} doesn't say its format: end it in {', '.join(FORMS)}, or give --format")
+    return ending
+
+
+def export(
+    session: Session,
+    wanted: Filter,
+    file: Path,
+    form: Form,
+    told: Callable[[int, int], None] = lambda _done, _total: None,
+) -> int:
+    """Write everything that matches, newest first, to `file`, and give the number of rows.
+
+    `told` hears the rows that are written and their number in all. Raises UserError where another export to
+    the same file is in hand, and OSError for what the file system refuses: then the pieces stay, and the same
+    export goes on with them.
+    """
+    pieces = _open_pieces(file, wanted, form)
+    done = sorted(pieces.glob(f"*.{form}"))
+    rows, after = (0, None) if not done else _written(done[-1])
+    total = max(rows, _count(session, wanted, after) + rows)
+    told(rows, total)
+    while page := search(session, wanted, PIECE, after):
+        after = page[-1].id
+        rows += len(page)
+        piece = pieces / f"{rows:012}-{after.hex}.{form}"
+        _write_whole(piece, functools.partial(_WRITERS[form], rows=page))
+        session.rollback()  # a long read holds up what a database tidies away
+        told(rows, max(total, rows))
+    _write_whole(file, functools.partial(_JOINERS[form], pieces=sorted(pieces.glob(f"*.{form}"))))
+    shutil.rmtree(pieces)
+    return rows
+
+
+def _open_pieces(file: Path, wanted: Filter, form: Form) -> Path:
+    pieces = file.with_name(f"{file.name}.pieces")
+    asked = json.dumps({**dataclasses.asdict(wanted), "form": form}, default=str, sort_keys=True)
+    note = pieces / "export.json"
+    if pieces.exists():
+        if not note.is_file() or note.read_text(encoding="utf-8") != asked:
+            raise UserError(
+                f"{pieces} holds the pieces of another export to {file.name}: give the same options to go on "
+                "with that one, or remove the folder"
+            )
+        return pieces
+    draft = pieces.with_name(f"{pieces.name}.{os.getpid()}")
+    draft.mkdir(parents=False)
+    (draft / note.name).write_text(asked, encoding="utf-8")
+    draft.rename(pieces)
+    return pieces
+
+
+def _written(piece: Path) -> tuple[int, UUID]:
+    rows, last = piece.stem.split("-")
+    return int(rows), UUID(hex=last)
+
+
+def _count(session: Session, wanted: Filter, after: UUID | None) -> int:
+    query = matching(wanted, func.count())
+    if after is not None:
+        query = query.where(Inspection.id < after)
+    return session.scalar(query) or 0
+
+
+def _write_whole(file: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a draft, and rename it: nobody ever sees half a file."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        write(draft)
+        with draft.open("rb") as written:
+            os.fsync(written.fileno())
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _values(row: Row) -> dict[str, Any]:
+    """The row as CSV and JSON take it."""
+    values = dataclasses.asdict(row) | {"id": str(row.id)}
+    return {name: v.isoformat() if isinstance(v, datetime) else v for name, v in values.items()}
+
+
+def _write_csv(draft: Path, rows: Sequence[Row]) -> None:
+    with draft.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerows([*_values(row).values()] for row in map(_flat, rows))
+
+
+def _flat(row: Row) -> Any:
+    return dataclasses.replace(row, regions=json.dumps(row.regions))  # type: ignore[arg-type]
+
+
+def _write_jsonl(draft: Path, rows: Sequence[Row]) -> None:
+    with draft.open("w", encoding="utf-8") as out:
+        out.writelines(json.dumps(_values(row)) + "\n" for row in rows)
+
+
+def _write_parquet(draft: Path, rows: Sequence[Row]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {name: [getattr(row, name) for row in map(_flat, rows)] for name in NAMES}
+    columns["id"] = [str(id_) for id_ in columns["id"]]
+    pq.write_table(pa.table(columns, schema=_schema()), draft)
+
+
+def _schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    kinds = dict.fromkeys(_TIMES, pa.timestamp("us", "UTC")) | dict.fromkeys(_NUMBERS, pa.float64())
+    return pa.schema([(name, kinds.get(name, pa.string())) for name in NAMES])
+
+
+def _join_text(draft: Path, pieces: Iterable[Path], head: str = "") -> None:
+    with draft.open("wb") as out:
+        out.write(head.encode())
+        for piece in pieces:
+            with piece.open("rb") as part:
+                shutil.copyfileobj(part, out)
+
+
+def _join_csv(draft: Path, pieces: Iterable[Path]) -> None:
+    head = io.StringIO()
+    csv.writer(head).writerow(NAMES)
+    _join_text(draft, pieces, head.getvalue())
+
+
+def _join_parquet(draft: Path, pieces: Iterable[Path]) -> None:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetWriter(draft, _schema()) as out:
+        for piece in pieces:
+            out.write_table(pq.read_table(piece))
+
+
+_WRITERS = {"csv": _write_csv, "jsonl": _write_jsonl, "parquet": _write_parquet}
+_JOINERS = {"csv": _join_csv, "jsonl": _join_text, "parquet": _join_parquet}
+
+
+def sha256(file: Path) -> str:
+    """The hash of the whole file, for the record of who was given what."""
+    with file.open("rb") as written:
+        return hashlib.file_digest(written, "sha256").hexdigest()
