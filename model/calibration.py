@@ -29,7 +29,7 @@ def calibrate(scores: Sequence[float], target_rate: float) -> Calibration:
     Split conformal (Vovk et al., 2005; Angelopoulos and Bates, 2021, section 1): the k-th smallest of n
     scores with k = ceil((n + 1)(1 - rate)) bounds the rate for any n and any distribution. That needs
     n >= 1/rate - 1. With fewer, the greatest score bounds it by 1/(n + 1), and where the prediction limit of
-    a normal distribution of the scores' logarithms lies beyond it, that is taken.
+    a normal distribution lies beyond it, that is taken.
     """
     values = np.sort(np.asarray(scores, dtype=np.float64))
     count = len(values)
@@ -53,12 +53,16 @@ def calibrate(scores: Sequence[float], target_rate: float) -> Calibration:
 
 
 def _prediction_limit(values: np.ndarray, rate: float) -> float:
-    """The 1 - rate prediction limit for one more score, where their logarithms are normal.
+    """The 1 - rate prediction limit for one more score, where what they are the softplus of is normal.
 
-    It goes at most as far beyond the greatest score as that is from the mean: of a handful of scores the
-    limit is astronomical, and a threshold that rejects nothing is none.
+    Scores made of deviations are just that; for losses, far below 1, it is their logarithm. (The logarithm of
+    a softplus has a long left tail, and a right one that is fitted to both lies beyond every defect.) It goes
+    at most as far beyond the greatest value as that is from the mean: of a handful of values the limit is
+    astronomical, and a threshold that rejects nothing is none.
     """
-    logs = np.log(np.maximum(values, 1e-6))
-    spread = float(logs.std(ddof=1)) * math.sqrt(1 + 1 / len(logs))
-    beyond = min(float(stats.t.ppf(1 - rate, len(logs) - 1)) * spread, 2 * float(logs.max() - logs.mean()))
-    return math.exp(float(logs.mean()) + beyond)
+    safe = np.maximum(values, 1e-6)
+    plain = safe + np.log(-np.expm1(-safe))  # the inverse of softplus, also where its exponential overflows
+    spread = float(plain.std(ddof=1)) * math.sqrt(1 + 1 / len(plain))
+    beyond = float(stats.t.ppf(1 - rate, len(plain) - 1)) * spread
+    limit = float(plain.mean()) + min(beyond, 2 * float(plain.max() - plain.mean()))
+    return float(np.logaddexp(0, limit))
