@@ -1,5 +1,6 @@
 """The pages: the newest inspections, and one of them."""
 
+from dataclasses import replace
 from uuid import UUID
 
 from fastapi import APIRouter, Request
@@ -7,8 +8,8 @@ from sqlalchemy import select
 from starlette.responses import HTMLResponse
 
 from db import history
+from db.facets import facets
 from db.imagestore import ImageStore, ImageStoreError
-from db.inspections import counts
 from db.tables import Attempt, Product, Station
 from web import filters, overlay
 from web.site import Here
@@ -21,11 +22,11 @@ PROBE = 64  # pixels: enough to find out whether an image decodes
 
 @router.api_route("/", methods=["GET", "HEAD"])
 def newest(request: Request, site: Here) -> HTMLResponse:
-    """List inspections, newest first, with the counts of what the product, station and lot filters leave."""
+    """List inspections, newest first, with the counts of verdicts among what the other filters leave."""
     wanted = filters.read(request.query_params)
     with site.reading() as session:
         rows = history.search(session, wanted.filter(), ROWS + 1, wanted.after)
-        totals = counts(session, wanted.product, wanted.station, wanted.lot)
+        found = facets(session, replace(wanted.filter(), verdict=None))
         offered = {
             kind: session.scalars(select(name).order_by(name).limit(NAMES_OFFERED)).all()
             for kind, name in (("product", Product.name), ("station", Station.name))
@@ -35,7 +36,7 @@ def newest(request: Request, site: Here) -> HTMLResponse:
         wanted=wanted,
         rows=rows[:ROWS],
         older=wanted.url(after=rows[ROWS - 1].id) if len(rows) > ROWS else None,
-        counts=totals,
+        found=found,
         offered=offered,
         verdicts=filters.VERDICT_CHOICES,
     )

@@ -11,15 +11,17 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from db.facets import Facets, facets
 from db.history import Row, search, stream
 from pyramidion.commands import filters
 from pyramidion.errors import UserError
-from pyramidion.output import out, print_json_array
+from pyramidion.output import out, print_json, print_json_array
 
 SHOWN = 20
 ID_SHOWN = 18  # up to here the time and 12 random bits: enough for `show` to know it by
 
 
+_NONE = "\N{EN DASH}"
 COLOURS = {"ng": "red", "error": "red", "inconclusive": "yellow", "pending": "dim"}
 
 
@@ -39,6 +41,9 @@ def results(
     limit: Annotated[
         int | None, typer.Option(min=1, help=f"At most so many; a table shows {SHOWN}, JSON and CSV all.")
     ] = None,
+    counts: Annotated[
+        bool, typer.Option("--counts", help="Count the matches by product, lot, verdict and so on instead.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
 ) -> None:
@@ -61,7 +66,12 @@ def results(
         min_score=min_score,
         max_score=max_score,
     )
+    if counts and (as_csv or limit is not None):
+        raise UserError("--counts are a table or --json, and count all that match")
     with open_context().reading() as session:
+        if counts:
+            _tell_counts(facets(session, wanted), as_json=as_json)
+            return
         if as_json or as_csv:
             rows = stream(session, wanted) if limit is None else search(session, wanted, limit)
             if as_json:
@@ -70,6 +80,22 @@ def results(
                 _print_csv(rows)
         else:
             _print_table(search(session, wanted, (limit or SHOWN) + 1), limit or SHOWN)
+
+
+def _tell_counts(found: Facets, *, as_json: bool) -> None:
+    if as_json:
+        listed = {
+            name: [{"value": value, "count": number} for value, number in values.items()]
+            for name, values in found.values.items()
+        }
+        print_json({"counted": found.counted, "complete": found.complete, "more": found.more, **listed})
+        return
+    newest = "" if found.complete else "the newest "
+    out.print(f"counted: {newest}{found.counted}", highlight=False)
+    for name, values in found.values.items():
+        words = [f"{_NONE if value is None else value} {number}" for value, number in values.items()]
+        words += [f"and {found.more[name]} more"] if found.more[name] else []
+        out.print(f"{name:14} {', '.join(words)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_csv(rows: Iterable[Row]) -> None:

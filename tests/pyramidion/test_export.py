@@ -126,6 +126,15 @@ def test_the_command_tells_rows_and_hash(run: Any, history: int, tmp_path: Path)
     assert "2026-03-01 13:00" in run("trend", "--zone", "Europe/Berlin", "--by", "hour").out
 
 
+def test_what_matches_is_counted(run: Any, history: int) -> None:
+    report = run("results", "--counts", "--json").json()
+    assert (report["counted"], report["complete"]) == (25, True)
+    assert report["verdict"] == [{"value": "pending", "count": 16}, {"value": "error", "count": 9}]
+    lines = run("results", "--counts", "--verdict", "error").out.splitlines()
+    assert lines[0] == "counted: 9"
+    assert "product        tile, grey 9" in lines
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -134,6 +143,7 @@ def test_the_command_tells_rows_and_hash(run: Any, history: int, tmp_path: Path)
         (("results", "--since", "2026-03-02", "--until", "2026-03-01"), "nothing lies between"),
         (("results", "--min-score", "2", "--max-score", "1"), "no score lies between"),
         (("results", "--min-score", "nan"), "finite"),
+        (("results", "--counts", "--csv"), "--counts are a table"),
         (("trend", "--zone", "Mars/Base"), "is no time zone"),
         (("trend", "--shifts", "six"), "are no times of day"),
         (("trend", "--by", "shift", "--shifts", "06:10"), "on a quarter of an hour"),
