@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache, cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import JSON, Connection, Double, bindparam, text
@@ -122,8 +122,7 @@ def fact_id(kind: Kind, key: UUID | str) -> UUID:
     return UUID(hex=key[:32]) if kind is Kind.MODEL_VERSION else UUID(key)
 
 
-@dataclass(frozen=True)
-class Read:
+class Read(NamedTuple):  # made a million times: a frozen dataclass takes twice as long
     """Columns of the ledger's row (`marks`), and the fact's leaf: None where its table has no such row."""
 
     marks: tuple[Any, ...]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, func, select
@@ -58,8 +58,7 @@ class Report:
             self.bad.append(bad)
 
 
-@dataclass(frozen=True)
-class Leaf:
+class Leaf(NamedTuple):
     """A leaf as it stands in the ledger, and the fact's content as it stands in its table: None if gone."""
 
     kind: Kind
