@@ -135,10 +135,10 @@ def read(
     """Give the facts of a form that `source`, known as s, names under a condition, in no order.
 
     `marks` are the columns of `source` to give along, such as "s.block, s.position". `values` are those of
-    the condition; a list of ids is called facts.
+    the condition, beside `kind`, which it has to ask for; a list of ids is called facts.
     """
     query, make = _reader(connection.dialect.name, form, source, marks)
-    statement = text(f"{query} WHERE s.kind = :kind AND {condition}")
+    statement = text(f"{query} WHERE {condition}")
     if "facts" in values:
         statement = statement.bindparams(bindparam("facts", type_=Id(), expanding=True))
     for row in connection.execute(statement, {"kind": form.kind.value, **values}):

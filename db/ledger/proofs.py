@@ -80,7 +80,7 @@ def _sealed(
             form,
             "sealed_facts",
             "s.fact, s.block, s.position, s.leaf",
-            "s.form = :form AND s.fact IN :facts",
+            "s.kind = :kind AND s.form = :form AND s.fact IN :facts",
             {"form": form.number, "facts": list(ids)},
         )
         for row in rows:

@@ -127,7 +127,12 @@ def _take(connection: Connection, limit: int) -> _Taken | None:
     vanished = {}
     for form in NEWEST.values():
         for one in facts.read(
-            connection, form, "unsealed_facts", "s.number, s.fact", "s.number <= :last", {"last": last}
+            connection,
+            form,
+            "unsealed_facts",
+            "s.number, s.fact",
+            "s.kind = :kind AND s.number <= :last",
+            {"last": last},
         ):
             number, fact = one.marks[0], as_uuid(one.marks[1])
             if one.content is None:

@@ -208,7 +208,8 @@ def leaves_of(connection: Connection, first: int, last: int) -> dict[int, list[L
             form,
             "sealed_facts",
             marks,
-            "s.form = :form AND s.block BETWEEN :first AND :last",
+            # The plus keeps SQLite from going through all facts of the kind by the index that begins with it.
+            "+s.kind = :kind AND s.form = :form AND s.block BETWEEN :first AND :last",
             {"form": form.number, "first": first, "last": last},
         )
         for row in rows:

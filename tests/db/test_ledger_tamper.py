@@ -81,7 +81,16 @@ class History:
         """The leaf that the fact, as it stands now, would have."""
         with snapshot(self.engine) as connection:
             key: Any = fact if self.engine.dialect.name == "postgresql" else fact.bytes
-            found = next(read(connection, NEWEST[kind], "sealed_facts", "s.fact", "s.fact = :f", {"f": key}))
+            found = next(
+                read(
+                    connection,
+                    NEWEST[kind],
+                    "sealed_facts",
+                    "s.fact",
+                    "s.kind = :kind AND s.fact = :f",
+                    {"f": key},
+                )
+            )
         assert found.content is not None
         return merkle.leaf_hash(found.content)
 
