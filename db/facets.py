@@ -29,10 +29,10 @@ class Facets:
 
 def facets(session: Session, wanted: Filter, most: int = COUNTED) -> Facets:
     """Count the newest `most` matches by each name; `pending` is the verdict of those that have none."""
-    columns = [getattr(Inspection, name) for name in NAMES if hasattr(Inspection, name)]
+    of_inspection = (Inspection.product, Inspection.line, Inspection.station, Inspection.lot)
     verdict = func.coalesce(Result.verdict, PENDING).label("verdict")
     newest = (
-        matching(wanted, *columns, verdict, Result.model_version)
+        matching(wanted, *of_inspection, verdict, Result.model_version)
         .order_by(Inspection.id.desc())
         .limit(most + 1)
         .cte("newest")

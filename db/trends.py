@@ -73,12 +73,6 @@ class InvalidShiftsError(ValueError):
     """Shifts that do not divide a day."""
 
 
-def figures(session: Session, wanted: Filter) -> Figures:
-    """Sum up everything that matches: of a lot, whether all that was captured has its verdict."""
-    found = list(_slots(session, wanted))
-    return _sum(part for _, part in found)
-
-
 def trend(
     session: Session, wanted: Filter, by: By, zone: tzinfo = UTC, shifts: Sequence[time] = SHIFTS
 ) -> list[Period]:

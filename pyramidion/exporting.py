@@ -7,7 +7,6 @@ that arrive meanwhile are newer than the first piece, and are left for the next 
 
 import csv
 import dataclasses
-import functools
 import hashlib
 import io
 import json
@@ -16,7 +15,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 from uuid import UUID
 
 from sqlalchemy import func
@@ -24,13 +23,14 @@ from sqlalchemy.orm import Session
 
 from db.history import Filter, Row, matching, search
 from db.tables import Inspection
+from pyramidion.drafts import whole
 from pyramidion.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Form = Literal["csv", "jsonl", "parquet"]
-FORMS: tuple[Form, ...] = ("csv", "jsonl", "parquet")
+FORMS: tuple[Form, ...] = get_args(Form)
 PIECE = 10_000  # rows: some 5 MB in memory
 NAMES = [field.name for field in dataclasses.fields(Row)]
 _TIMES = ("captured_at", "received_at", "judged_at")
@@ -68,11 +68,12 @@ def export(
     while page := search(session, wanted, PIECE, after):
         after = page[-1].id
         rows += len(page)
-        piece = pieces / f"{rows:012}-{after.hex}.{form}"
-        _write_whole(piece, functools.partial(_WRITERS[form], rows=page))
+        with whole(pieces / f"{rows:012}-{after.hex}.{form}") as draft:
+            _WRITERS[form](draft, page)
         session.rollback()  # a long read holds up what a database tidies away
         told(rows, max(total, rows))
-    _write_whole(file, functools.partial(_JOINERS[form], pieces=sorted(pieces.glob(f"*.{form}"))))
+    with whole(file) as draft:
+        _JOINERS[form](draft, sorted(pieces.glob(f"*.{form}")))
     shutil.rmtree(pieces)
     return rows
 
@@ -105,18 +106,6 @@ def _count(session: Session, wanted: Filter, after: UUID | None) -> int:
     if after is not None:
         query = query.where(Inspection.id < after)
     return session.scalar(query) or 0
-
-
-def _write_whole(file: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a draft, and rename it: nobody ever sees half a file."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        write(draft)
-        with draft.open("rb") as written:
-            os.fsync(written.fileno())
-        draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _values(row: Row) -> dict[str, Any]:

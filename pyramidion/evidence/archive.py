@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, Final
-from uuid import UUID, uuid4
+from uuid import UUID
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from sqlalchemy import select
@@ -24,6 +23,7 @@ from db.ledger.heads import moment, signed
 from db.ledger.proofs import Proof
 from db.ledger.signers import Signer
 from db.tables import AnomalyMap, Block
+from pyramidion.drafts import whole
 from pyramidion.errors import UserError
 from pyramidion.evidence.collect import Gatherer, Part, Subject
 from pyramidion.evidence.report import Row, page, row_of
@@ -70,21 +70,14 @@ def new_archive(file: Path) -> Iterator[Archive]:
 
     Raises UserError where it can't be written; then nothing is left.
     """
-    draft = file.with_name(f".{file.name}.{uuid4().hex}")
     try:
-        with draft.open("xb") as opened:
-            with ZipFile(opened, "w") as archive:
-                yield Archive(archive)
-            opened.flush()
-            os.fsync(opened.fileno())
-        draft.replace(file)
+        with whole(file) as draft, ZipFile(draft, "x") as archive:
+            yield Archive(archive)
     except OSError as error:
         raise UserError(
             f"cannot write {file}: {error.strerror or error}; make room or name another place with -o. "
             "Nothing was left there"
         ) from None
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def write(

@@ -15,7 +15,7 @@ from db.facets import facets
 from db.history import Filter
 from db.ids import uuid7
 from db.tables import Review
-from db.trends import InvalidShiftsError, _period, figures, trend
+from db.trends import Figures, InvalidShiftsError, _period, trend
 
 Accept = Callable[..., list[UUID]]
 NewResult = Callable[..., results.NewResult]
@@ -90,8 +90,9 @@ def test_figures_add_up_and_newest_reviews_make_the_rates(
     review(ids[3], "overrule")
     review(ids[4], "inconclusive")
     with sessions() as session:
-        found = figures(session, Filter(lot="A"))
-        nothing = figures(session, Filter(lot="C"))
+        (period,) = trend(session, Filter(lot="A"), "day")
+        assert trend(session, Filter(lot="C"), "day") == []
+    found, nothing = period.figures, Figures()
     assert (found.captured, found.judged, found.error, found.pending) == (8, 6, 1, 1)
     assert found.captured == found.judged + found.error + found.pending
     assert found.first_pass_yield == 3 / 7
