@@ -176,8 +176,7 @@ class Comparison(nn.Module):
     def forward(self, before: list[Tensor], after: list[Tensor], left: Tensor) -> Tensor:
         x: Tensor | None = None
         for level in reversed(range(len(before))):
-            apart = functional.l1_loss(before[level], after[level], reduction="none")  # in one pass
-            seen = [before[level], apart]
+            seen = [before[level], (before[level] - after[level]).abs()]
             if level == 0:  # in the others' memory layout, or all of them are copied to this one's
                 seen.append(left.to(before[0].dtype, memory_format=torch.channels_last))
             looked = self.look[level](torch.cat(seen, 1))
