@@ -25,7 +25,7 @@ def new_inspection() -> Callable[..., inspections.NewInspection]:
         known = uuid7_time(changes["id"]) if "id" in changes else later
         captured_at = changes.get("captured_at", known)
         values: dict[str, Any] = {
-            "id": uuid7(captured_at),
+            "id": uuid7(captured_at if captured_at.tzinfo else None),
             "product": "tile",
             "station": "s1",
             "line": None,
