@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from db.types import Id, Json, UTCDateTime
+from db.types import Id, Json, JsonOrNull, UTCDateTime
 
 CHAMPION = "champion"  # the alias of the version that judges
 VERDICTS = ("ok", "ng", "inconclusive", "error")
@@ -198,8 +198,10 @@ class Review(Base):
     inspection_id: Mapped[UUID] = mapped_column(ForeignKey("inspections.id"))
     verdict: Mapped[str] = mapped_column(String(16))
     reviewer: Mapped[str]
+    reason_code: Mapped[str | None] = mapped_column(String(64))
     reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
+    signature: Mapped[dict[str, Any] | None] = mapped_column(JsonOrNull)  # as db.signatures makes it
 
 
 class Event(Base):
@@ -214,6 +216,24 @@ class Event(Base):
     actor: Mapped[str]
     subject: Mapped[str | None]
     detail: Mapped[dict[str, Any]]
+
+
+class User(Base):
+    """A person who may sign. Operational, no fact: what happens to an account stands in the events.
+
+    A name is never given to another person, so rows are never removed.
+    """
+
+    __tablename__ = "users"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    full_name: Mapped[str]  # as it is printed in signatures
+    password_hash: Mapped[str]  # argon2id
+    created_at: Mapped[datetime]
+    password_changed_at: Mapped[datetime | None]  # by the person; None while it is what somebody else chose
+    failed_attempts: Mapped[int] = mapped_column(default=0)  # since the last success
+    locked_until: Mapped[datetime | None]
+    disabled_at: Mapped[datetime | None]
 
 
 class Attempt(Base):

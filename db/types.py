@@ -75,3 +75,5 @@ def to_json(value: object) -> str:
 
 
 Json = JSON().with_variant(postgresql.JSONB(), "postgresql")
+# Where there may be none: else None would be kept as the JSON text null.
+JsonOrNull = JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")

@@ -101,6 +101,22 @@ FORMS: Final = (
         "id",
         ("id", "inspection_id", "verdict", "reviewer", "reason", "created_at"),
     ),
+    Form(
+        Kind.REVIEW,
+        2,
+        "reviews",
+        "id",
+        (
+            "id",
+            "inspection_id",
+            "verdict",
+            "reviewer",
+            "reason_code",
+            "reason",
+            "created_at",
+            "signature",
+        ),
+    ),
     Form(Kind.EVENT, 1, "events", "id", ("id", "at", "kind", "actor", "subject", "detail")),
     Form(
         Kind.MODEL_VERSION,

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 CLOCKS = timedelta(minutes=5)
 UNLISTED = {"evidence.json", "evidence.sig"}
 Json = dict[str, Any]
-FORMS = {"inspection/1", "result/1", "review/1", "event/1", "model_version/1"}
+FORMS = {"inspection/1", "result/1", "review/1", "review/2", "event/1", "model_version/1"}
 
 
 class NoEvidenceError(Exception):
