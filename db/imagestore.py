@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from db.durable import write_durably
 from db.settings import DatabaseSettings
 
 THREADS = 16  # waiting for a disk or a network, not computing
+_FRESH = timedelta(hours=12)
 CURE = "see PYRAMIDION_IMAGE_STORE_URL, PYRAMIDION_IMAGE_STORE_ENDPOINT and `pyramidion doctor`"
 
 T = TypeVar("T")
@@ -60,30 +62,58 @@ class ImageStore:
     def put(self, data: bytes) -> str:
         """Keep the bytes and give their key; once it returns, they outlive a power cut (a folder is fsynced).
 
-        What is there already is not written again, unless it got damaged. Raises ImageStoreUnavailableError.
+        What is there already is not written again, unless it got damaged or is half a day old: retention
+        removes no blob that is younger than a day, whose row may be about to come.
+        Raises ImageStoreUnavailableError.
         """
         sha256 = hashlib.sha256(data).hexdigest()
         try:
-            self.get(sha256)
+            _, written_at = self._read(sha256)
         except (MissingBlobError, CorruptBlobError):
+            written_at = None
+        if written_at is None or datetime.now(UTC) - written_at > _FRESH:
             self._write(key_of(sha256), data)
         return key_of(sha256)
+
+    def remove(self, hashes: Sequence[str], older_than: datetime) -> int:
+        """Remove blobs that were written before a time; gives how many were there and are gone.
+
+        Raises ImageStoreUnavailableError; what was removed until then is gone.
+        """
+
+        def attempt(sha256: str) -> bool:
+            key = key_of(sha256)
+            try:
+                with self._named_errors():
+                    if self._store.head(key)["last_modified"] >= older_than:
+                        return False
+                    self._store.delete(key)
+            except FileNotFoundError:
+                return False
+            return True
+
+        return sum(_in_threads(attempt, hashes))
 
     def get(self, sha256: str) -> bytes:
         """Give the bytes whose hash is `sha256` (64 hexadecimal digits, else ValueError).
 
         Raises MissingBlobError, CorruptBlobError, or ImageStoreUnavailableError.
         """
+        return self._read(sha256)[0]
+
+    def _read(self, sha256: str) -> tuple[bytes, datetime]:
+        """Give the bytes, and when they were written."""
         key = key_of(sha256)
         try:
             with self._named_errors():
-                data = bytes(self._store.get(key).bytes())
+                found = self._store.get(key)
+                data = bytes(found.bytes())
         except FileNotFoundError:
             raise MissingBlobError(sha256, self._where) from None
-        found = hashlib.sha256(data).hexdigest()
-        if found != sha256:
-            raise CorruptBlobError(sha256, self._where, found)
-        return data
+        actual = hashlib.sha256(data).hexdigest()
+        if actual != sha256:
+            raise CorruptBlobError(sha256, self._where, actual)
+        return data, found.meta["last_modified"]
 
     def put_many(self, blobs: Sequence[bytes]) -> list[str]:
         """Keep many at once, in threads; the keys come in the order of the blobs. Raises as put() does."""

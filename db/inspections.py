@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from db.ids import uuid7_time
 from db.insert import insert_missing
+from db.ledger.released import IMAGE, is_let_go
 from db.tables import CHAMPION, Attempt, Inspection, ModelAlias, Product, Result, Review, Station
 from db.text import readable, require_name
 
@@ -158,7 +159,12 @@ def newest_ok(session: Session, product: str, limit: int) -> list[str]:
         session.scalars(
             select(Inspection.image_sha256)
             .join(Result, Result.inspection_id == Inspection.id)
-            .where(Inspection.product == product, Result.verdict == "ok", Inspection.id.not_in(overruled))
+            .where(
+                Inspection.product == product,
+                Result.verdict == "ok",
+                Inspection.id.not_in(overruled),
+                ~is_let_go(IMAGE, Inspection.id),
+            )
             .order_by(Inspection.id.desc())
             .limit(limit)
         )

@@ -1,5 +1,6 @@
 """Bringing a database to the schema of this program, and telling whether it is there."""
 
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from alembic import command
@@ -9,6 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
+from db import partitions
 from db.engine import reading
 from db.settings import redacted
 
@@ -38,19 +40,21 @@ class OutdatedDatabaseError(Exception):
 def upgrade(engine: Engine) -> None:
     """Migrate to the newest schema, wholly or not at all; other processes that try it meanwhile wait.
 
+    Partitions of the months to come are made on the way.
+
     Raises OutdatedDatabaseError where the database is newer than this program.
     """
     with engine.begin() as connection:  # on SQLite this takes the write lock already
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ONE_AT_A_TIME})
         found = _current(connection)
-        if found == head():
-            return
         if found is not None and found not in {script.revision for script in _scripts().walk_revisions()}:
             raise OutdatedDatabaseError(engine, found, head())
-        alembic = config()
-        alembic.attributes["connection"] = connection
-        command.upgrade(alembic, "head")
+        if found != head():
+            alembic = config()
+            alembic.attributes["connection"] = connection
+            command.upgrade(alembic, "head")
+        partitions.make_ahead(connection, datetime.now(UTC))
 
 
 def revision(engine: Engine) -> str | None:
@@ -73,7 +77,25 @@ def require_head(engine: Engine) -> None:
 
 def options() -> dict[str, Any]:
     """Give what Alembic is to be configured with, wherever it is."""
-    return {"compare_server_default": True, "render_item": _render}
+    return {
+        "compare_server_default": True,
+        "render_item": _render,
+        "include_name": _is_described,
+        "include_object": _is_whole,
+    }
+
+
+def _is_described(name: str | None, kind: str, parents: object) -> bool:
+    del parents
+    return not (kind == "table" and name is not None and partitions.is_partition(name))
+
+
+def _is_whole(found: Any, name: str | None, kind: str, reflected: bool, other: object) -> bool:
+    """Leave out what PostgreSQL adds for each partition that a foreign key may lead to."""
+    del name, reflected, other
+    if kind != "foreign_key_constraint":
+        return True
+    return not any(partitions.is_partition(key.target_fullname.split(".")[0]) for key in found.elements)
 
 
 def _render(kind: str, item: object, context: AutogenContext) -> str | Literal[False]:

@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from db.ledger.released import IMAGE, is_let_go
 from db.tables import Inspection, Result, Review
 
 
@@ -22,7 +23,7 @@ def newest() -> ColumnElement[bool]:
 
 
 def defects(session: Session, product: str, limit: int) -> list[Defect]:
-    """Give the product's newest `limit` parts that are bad by their newest review, each image once.
+    """Give the product's newest `limit` parts that are bad by their newest review, each image there is once.
 
     Bad is a rejection that was confirmed, and an acceptance that was overruled.
     """
@@ -33,6 +34,7 @@ def defects(session: Session, product: str, limit: int) -> list[Defect]:
         .where(
             Inspection.product == product,
             newest(),
+            ~is_let_go(IMAGE, Inspection.id),
             or_(
                 (Result.verdict == "ng") & (Review.verdict == "confirm"),
                 (Result.verdict == "ok") & (Review.verdict == "overrule"),

@@ -87,6 +87,11 @@ class DatabaseSettings(Settings):
     database_pool_size: int = Field(
         default=5, ge=1, le=100, description="Database connections that one process keeps open."
     )
+    retention_archive: bool = Field(
+        default=False,
+        description="Keep months of rows that retention lets go, detached, in the schema `archive` of the "
+        "database, instead of dropping them. PostgreSQL only.",
+    )
     sqlite_busy_timeout_s: float = Field(
         default=30, gt=0, le=3600, description="Seconds that a writer waits for another one, on SQLite."
     )

@@ -22,6 +22,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -39,6 +40,7 @@ INSERT_ONLY = (
     "ledger_keys",
     "blocks",
     "sealed_facts",
+    "released_facts",
 )
 
 
@@ -89,6 +91,7 @@ class Inspection(Base):
         Index(None, "station", "id"),
         Index(None, "lot", "id"),
         Index(None, "serial"),
+        {"postgresql_partition_by": "RANGE (id)"},
     )
 
     id: Mapped[UUID] = mapped_column(
@@ -148,7 +151,15 @@ class Result(Base):
         ),
         CheckConstraint("attempts >= 1", name="attempts"),
         Index(None, "verdict", "inspection_id"),
+        Index(None, "score", "inspection_id"),
         Index(None, "model_version"),
+        Index(
+            "ix_results_defects",
+            "inspection_id",
+            postgresql_where=text("regions <> '[]'::jsonb"),
+            sqlite_where=text("regions <> '[]'"),
+        ),
+        {"postgresql_partition_by": "RANGE (inspection_id)"},
     )
 
     inspection_id: Mapped[UUID] = mapped_column(ForeignKey("inspections.id"), primary_key=True)
@@ -165,13 +176,17 @@ class Result(Base):
 
 
 class AnomalyMap(Base):
-    """A quantised anomaly map: value = low + pixel / (2**bits - 1) * (high - low)."""
+    """A quantised anomaly map: value = low + pixel / (2**bits - 1) * (high - low).
+
+    Retention leaves `data` empty and the rest as it is: the result's leaf is made of it.
+    """
 
     __tablename__ = "anomaly_maps"
     __table_args__ = (
         CheckConstraint("encoding = 'png'", name="encoding"),
         CheckConstraint("bits IN (8, 16)", name="bits"),
         CheckConstraint("low <= high AND width > 0 AND height > 0", name="scale"),
+        {"postgresql_partition_by": "RANGE (inspection_id)"},
     )
 
     inspection_id: Mapped[UUID] = mapped_column(ForeignKey("results.inspection_id"), primary_key=True)
@@ -310,6 +325,17 @@ class SealedFact(Base):
     position: Mapped[int]
     form: Mapped[int] = mapped_column(SmallInteger)  # which columns the leaf was made of: db.ledger.facts
     leaf: Mapped[bytes] = mapped_column(LargeBinary(32))
+
+
+class ReleasedFact(Base):
+    """A fact that retention let go, or the bytes behind one; `act` is the event that says why."""
+
+    __tablename__ = "released_facts"
+    __table_args__ = (Index(None, "act", "kind", "fact"),)
+
+    kind: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    fact: Mapped[UUID] = mapped_column(primary_key=True)
+    act: Mapped[UUID] = mapped_column(ForeignKey("events.id"))
 
 
 class Anchor(Base):

@@ -10,15 +10,17 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pyramidion.commands import audit, models
+from pyramidion.commands import audit, models, retention, users
 from pyramidion.commands.capture import capture
 from pyramidion.commands.demo import demo
 from pyramidion.commands.doctor import doctor
 from pyramidion.commands.evaluate import evaluate
 from pyramidion.commands.export import export
+from pyramidion.commands.lot import lot
 from pyramidion.commands.presets import presets
 from pyramidion.commands.processes import beat, migrate, serve, worker
 from pyramidion.commands.results import results
+from pyramidion.commands.review import review
 from pyramidion.commands.settings import settings
 from pyramidion.commands.show import show
 from pyramidion.commands.train import train
@@ -62,6 +64,8 @@ commands: tuple[Callable[..., None], ...] = (
     capture,
     results,
     show,
+    review,
+    lot,
     trend,
     export,
     doctor,
@@ -71,6 +75,8 @@ for command in commands:
     app.command()(command)
 app.add_typer(models.app, name="models")
 app.add_typer(audit.app, name="audit")
+app.add_typer(users.app, name="users")
+app.add_typer(retention.app, name="retention")
 services: tuple[Callable[..., None], ...] = (worker, beat, serve, migrate)
 for command in services:
     app.command(rich_help_panel="What services run")(command)

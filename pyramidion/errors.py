@@ -52,6 +52,7 @@ _WHERE_LOADED = (
     ("db.ledger.seal", "SealingError"),
     ("db.ledger.proofs", "NotAsSealedError"),
     ("db.ledger.told", "HeadsFileError"),
+    ("db.retention.policy", "RetentionError"),
     ("model.dataset", "TooFewImagesError"),
     ("model.training", "UselessModelError"),
     ("model.images", "UnreadableImageError"),

@@ -27,10 +27,14 @@ class NoMapError(Exception):
     """An inspection has no anomaly map; the message says whether it may still get one."""
 
 
+class LetGoError(Exception):
+    """Retention has let an image or a map go; the message says when."""
+
+
 @router.api_route("/image", methods=["GET", "HEAD"])
 def image(id_: UUID, request: Request, site: Here) -> Response:
     """Give the image as it was stored, byte for byte."""
-    row = _detail(site, id_).inspection
+    row = _with_image(site, id_).inspection
     kind = TYPES.get(row.image_format.upper(), "application/octet-stream")
     return _kept(request, row.image_sha256, FOREVER, kind, lambda: site.store.get(row.image_sha256))
 
@@ -38,7 +42,7 @@ def image(id_: UUID, request: Request, site: Here) -> Response:
 @router.api_route("/view.png", methods=["GET", "HEAD"])
 def view(id_: UUID, request: Request, site: Here) -> Response:
     """Give the image as the page shows it: upright and no larger than needed, whatever its format."""
-    row = _detail(site, id_).inspection
+    row = _with_image(site, id_).inspection
 
     def make() -> bytes:
         stored = site.store.get(row.image_sha256)
@@ -59,7 +63,7 @@ def anomaly_map(id_: UUID, request: Request, site: Here) -> Response:
 @router.api_route("/overlay.png", methods=["GET", "HEAD"])
 def drawn(id_: UUID, request: Request, site: Here) -> Response:
     """Draw the map over the image, and boxes around the regions."""
-    detail = _detail(site, id_)
+    detail = _with_image(site, id_)
     result, stored = _judged(detail)
     sha256 = detail.inspection.image_sha256
 
@@ -79,11 +83,20 @@ def _detail(site: Site, id_: UUID) -> history.Detail:
         return history.inspection(session, id_)
 
 
+def _with_image(site: Site, id_: UUID) -> history.Detail:
+    detail = _detail(site, id_)
+    if detail.image_let_go is not None:
+        raise LetGoError(f"Retention let the image go at {detail.image_let_go:%Y-%m-%d %H:%M:%S} UTC.")
+    return detail
+
+
 def _judged(detail: history.Detail) -> tuple[Result, AnomalyMap]:
     if detail.result is None:
         raise NoMapError("This inspection waits for its verdict; its anomaly map comes with it.")
     if detail.map is None:
         raise NoMapError(f"This inspection was judged {detail.result.verdict} and has no anomaly map.")
+    if detail.map_let_go is not None:
+        raise LetGoError(f"Retention let the map go at {detail.map_let_go:%Y-%m-%d %H:%M:%S} UTC.")
     return detail.result, detail.map
 
 

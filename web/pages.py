@@ -52,10 +52,11 @@ def inspection(id_: UUID, site: Here) -> HTMLResponse:
         "inspection.html",
         it=detail.inspection,
         result=detail.result,
-        map=detail.map,
+        map=detail.map if detail.map_let_go is None else None,
+        let_go={"image": detail.image_let_go, "anomaly map": detail.map_let_go},
         reviews=detail.reviews,
         waiting=waiting,
-        damage=_damage(site.store, detail.inspection.image_sha256),
+        damage=None if detail.image_let_go else _damage(site.store, detail.inspection.image_sha256),
     )
 
 

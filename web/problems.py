@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from db.history import UnknownInspectionError
 from db.imagestore import CorruptBlobError, ImageStoreUnavailableError, MissingBlobError
-from web.blobs import NoMapError
+from web.blobs import LetGoError, NoMapError
 from web.filters import InvalidFilterError
 from web.overlay import UndrawableError
 from web.security import HEADERS
@@ -21,6 +21,7 @@ STATUS: dict[type[Exception], int] = {
     UnknownInspectionError: 404,
     InvalidFilterError: 422,
     NoMapError: 404,
+    LetGoError: 410,
     MissingBlobError: 404,
     UndrawableError: 404,  # there is no picture of it
     CorruptBlobError: 502,
@@ -29,6 +30,7 @@ STATUS: dict[type[Exception], int] = {
 TITLES = {
     404: "Not here",
     405: "Read only",
+    410: "Let go by retention",
     422: "That filter makes no sense",
     500: "A fault in Pyramidion",
     502: "The stored image is damaged",

@@ -60,6 +60,7 @@ def configuration(settings: WorkerSettings) -> dict[str, Any]:
             "workers.score": {"queue": SCORE},
             "workers.train": {"queue": TRAIN},
             "workers.replay": {"queue": TRAIN},  # who trains has a model's libraries, and time
+            "workers.retain": {"queue": TRAIN},
         },
         "task_serializer": "json",
         "accept_content": ["json"],
@@ -95,9 +96,15 @@ def configuration(settings: WorkerSettings) -> dict[str, Any]:
                 "schedule": crontab(minute="7"),
                 "options": {"queue": TRAIN, "expires": 3600},
             },
+            "retain": {
+                "task": "workers.retain",
+                "schedule": crontab(minute="37"),
+                "options": {"queue": TRAIN, "expires": 3600},
+            },
         },
     }
 
 
-app = Celery("workers", include=[f"workers.{name}" for name in ("score", "sweep", "seal", "train", "replay")])
+TASKS = ("score", "sweep", "seal", "train", "replay", "retain")
+app = Celery("workers", include=[f"workers.{name}" for name in TASKS])
 app.config_from_object(Configuration())

@@ -80,18 +80,30 @@ def replay(state: Runtime, ids: Sequence[UUID]) -> Iterator[Replay]:
         if name is None:
             yield from (_refused(one, _unjudged(one)) for one in details)
             continue
+        gone = {one.inspection.id: why for one in details if (why := _let_go(one)) is not None}
+        yield from (_refused(one, gone[one.inspection.id]) for one in details if one.inspection.id in gone)
+        kept = [one for one in details if one.inspection.id not in gone]
+        if not kept:
+            continue
         model = _made(state, name, versions[name])
         if isinstance(model, str):
-            yield from (_refused(one, model) for one in details)
+            yield from (_refused(one, model) for one in kept)
             continue
-        for start in range(0, len(details), _AT_ONCE):
-            yield from _scored_again(state, model, details[start : start + _AT_ONCE])
+        for start in range(0, len(kept), _AT_ONCE):
+            yield from _scored_again(state, model, kept[start : start + _AT_ONCE])
 
 
 def _unjudged(detail: Detail) -> str:
     if detail.result is None:
         return "it has no verdict yet, so there is nothing to replay"
     return f"no model judged it ({detail.result.error}), so there is nothing to replay"
+
+
+def _let_go(detail: Detail) -> str | None:
+    for what, when in (("image", detail.image_let_go), ("anomaly map", detail.map_let_go)):
+        if when is not None:
+            return f"retention let the {what} go at {when:%Y-%m-%d %H:%M:%S} UTC, so it can't be replayed"
+    return None
 
 
 def _refused(detail: Detail, why: str) -> Replay:

@@ -7,8 +7,10 @@ from typing import Final
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from db.ledger.accounts import accounts
 from db.ledger.bad import Bad
-from db.ledger.facts import FORMS, Form, Kind, ids
+from db.ledger.facts import FORMS, NEWEST, Form, Kind, ids
+from db.ledger.released import acts_of_retention
 from db.ledger.seal import VANISHED, as_uuid
 from db.ledger.unsealed import key_of
 from db.tables import (
@@ -46,6 +48,23 @@ def _never_sealed(session: Session, form: Form) -> Iterator[Bad]:
             form.kind.word,
             id_,
         )
+
+
+def added_to_sealed_facts(session: Session) -> Iterator[Bad]:
+    """Columns that a fact's leaf is too old to hold: whatever stands there now was put in afterwards."""
+    for form in FORMS:
+        later = [name for name in NEWEST[form.kind].columns if name not in form.columns]
+        if not later:
+            continue
+        fact, ledger = ids(session.get_bind().dialect.name, form)
+        query = (
+            f"SELECT {ledger} FROM {form.table} f JOIN sealed_facts s ON s.kind = :kind AND {fact} = {ledger} "  # noqa: S608  # names of ours
+            f"WHERE s.form = :form AND ({' OR '.join(f'f.{name} IS NOT NULL' for name in later)}) "
+            f"ORDER BY 1 LIMIT {_LIMIT}"
+        )
+        for (found,) in session.execute(text(query), {"kind": form.kind.value, "form": form.number}):
+            why = f"the fact was sealed without {' and '.join(later)}: that was added afterwards"
+            yield Bad(why, form.kind.word, key_of(form.kind, as_uuid(found)))
 
 
 def leaves_of_no_block(session: Session) -> Iterator[Bad]:
@@ -112,4 +131,14 @@ def champions(session: Session) -> Iterator[Bad]:
             )
 
 
-LOOKS: Final = (never_sealed, leaves_of_no_block, facts_that_wait, vanished_facts, anomaly_maps, champions)
+LOOKS: Final = (
+    never_sealed,
+    leaves_of_no_block,
+    facts_that_wait,
+    vanished_facts,
+    anomaly_maps,
+    champions,
+    added_to_sealed_facts,
+    accounts,
+    acts_of_retention,
+)

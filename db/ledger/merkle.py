@@ -4,7 +4,7 @@ A leaf is SHA-256(0x00 || content), a node SHA-256(0x01 || left || right); a row
 is taken up unchanged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 
@@ -19,6 +19,23 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 def root(leaves: Sequence[bytes]) -> bytes:
     """Give the root over leaf hashes; raises ValueError for none."""
     return levels(leaves)[-1][0]
+
+
+def root_of(leaves: Iterable[bytes]) -> bytes:
+    """Give the same root over leaf hashes that are not held in memory; raises ValueError for none."""
+    whole: list[tuple[int, bytes]] = []  # trees without gaps, by number of leaves, the greatest first
+    for leaf in leaves:
+        size, top = 1, leaf
+        while whole and whole[-1][0] == size:
+            top = node_hash(whole.pop()[1], top)
+            size *= 2
+        whole.append((size, top))
+    if not whole:
+        raise ValueError("a tree without leaves has no root here: empty blocks are not made")
+    top = whole.pop()[1]
+    while whole:
+        top = node_hash(whole.pop()[1], top)
+    return top
 
 
 def levels(leaves: Sequence[bytes]) -> list[list[bytes]]:

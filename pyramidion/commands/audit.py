@@ -173,6 +173,7 @@ def _as_dict(report: "Report") -> dict[str, Any]:
     return {
         "ok": report.ok,
         "facts": report.facts,
+        "released": report.released,
         "blocks": report.blocks,
         "blobs": report.blobs,
         "unsealed": report.unsealed,
@@ -203,6 +204,8 @@ def _print(report: "Report") -> None:
         highlight=False,
         soft_wrap=True,
     )
+    if report.released:
+        out.print(f"{report.released} of them were let go by retention, as its acts say", highlight=False)
     if report.unsealed:
         out.print(f"{report.unsealed} facts wait for their block", highlight=False)
     if report.head is not None:

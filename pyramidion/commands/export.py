@@ -28,6 +28,8 @@ def export(
     model: filters.Model = None,
     min_score: filters.MinScore = None,
     max_score: filters.MaxScore = None,
+    min_defect: filters.MinDefect = None,
+    max_defect: filters.MaxDefect = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document about the file.")] = False,
 ) -> None:
     """Write inspections with their verdicts to a file, newest first; one that was cut short goes on."""
@@ -49,6 +51,8 @@ def export(
         model=model,
         min_score=min_score,
         max_score=max_score,
+        min_defect=min_defect,
+        max_defect=max_defect,
     )
     kind = exporting.form_of(file, form)
     if not file.absolute().parent.is_dir():

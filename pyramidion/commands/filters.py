@@ -44,6 +44,14 @@ Until = Annotated[datetime | None, typer.Option(help="Captured before this time 
 Model = Annotated[str | None, typer.Option(help="Only verdicts of this model version.")]
 MinScore = Annotated[float | None, typer.Option(help="Only scores of at least this.")]
 MaxScore = Annotated[float | None, typer.Option(help="Only scores of at most this.")]
+MinDefect = Annotated[
+    float | None,
+    typer.Option("--min-defect", help="Only where the largest marked region has at least so many pixels."),
+]
+MaxDefect = Annotated[
+    float | None,
+    typer.Option("--max-defect", help="Only where the largest marked region has at most so many pixels."),
+]
 
 
 def read(
@@ -60,16 +68,19 @@ def read(
     model: str | None = None,
     min_score: float | None = None,
     max_score: float | None = None,
+    min_defect: float | None = None,
+    max_defect: float | None = None,
 ) -> Filter:
     """Make the filter; raises UserError for one that can match nothing."""
     since, until = _utc(since), _utc(until)
     if since is not None and until is not None and since >= until:
         raise UserError(f"--since {since} is not before --until {until}: nothing lies between them")
-    for name, value in (("--min-score", min_score), ("--max-score", max_score)):
-        if value is not None and not math.isfinite(value):
-            raise UserError(f"{name} is {value}, but is a finite number")
-    if min_score is not None and max_score is not None and min_score > max_score:
-        raise UserError(f"--min-score {min_score} is above --max-score {max_score}: no score lies between")
+    for what, least, most in (("score", min_score, max_score), ("defect", min_defect, max_defect)):
+        for name, value in ((f"--min-{what}", least), (f"--max-{what}", most)):
+            if value is not None and not math.isfinite(value):
+                raise UserError(f"{name} is {value}, but is a finite number")
+        if least is not None and most is not None and least > most:
+            raise UserError(f"--min-{what} {least} is above --max-{what} {most}: nothing lies between")
     return Filter(
         product=product,
         station=station,
@@ -83,6 +94,8 @@ def read(
         min_score=min_score,
         max_score=max_score,
         reviewed=None if reviewed is None else reviewed.value,
+        min_defect_area=min_defect,
+        max_defect_area=max_defect,
     )
 
 

@@ -38,6 +38,8 @@ def results(
     model: filters.Model = None,
     min_score: filters.MinScore = None,
     max_score: filters.MaxScore = None,
+    min_defect: filters.MinDefect = None,
+    max_defect: filters.MaxDefect = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help=f"At most so many; a table shows {SHOWN}, JSON and CSV all.")
     ] = None,
@@ -65,6 +67,8 @@ def results(
         model=model,
         min_score=min_score,
         max_score=max_score,
+        min_defect=min_defect,
+        max_defect=max_defect,
     )
     if counts and (as_csv or limit is not None):
         raise UserError("--counts are a table or --json, and count all that match")

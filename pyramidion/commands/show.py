@@ -9,6 +9,7 @@ import typer
 from db.history import Detail, UnknownInspectionError, find, inspection
 from pyramidion.errors import UserError
 from pyramidion.output import out, print_json
+from pyramidion.said import said
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -57,34 +58,37 @@ def find_one(session: "Session", beginning: str) -> UUID:
 
 def as_dict(detail: Detail) -> dict[str, Any]:
     """The rows as they stand, without the map's bytes."""
-
-    def columns(row: Any) -> dict[str, Any] | None:
-        if row is None:
-            return None
-        return {
-            column.key: getattr(row, column.key) for column in row.__table__.columns if column.key != "data"
-        }
-
     return {
         "inspection": columns(detail.inspection),
         "result": columns(detail.result),
         "map": columns(detail.map),
         "reviews": [columns(review) for review in detail.reviews],
+        "let_go": {"image": detail.image_let_go, "map": detail.map_let_go},
     }
+
+
+def columns(row: Any) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    return {column.key: getattr(row, column.key) for column in row.__table__.columns if column.key != "data"}
 
 
 def _print(detail: Detail) -> None:
     for part, values in as_dict(detail).items():
-        if part == "reviews" or values is None:
+        if part in {"reviews", "let_go"} or values is None:
             continue
         out.print(f"[bold]{part}[/bold]")
         for name, value in values.items():
             if value is not None and name != "inspection_id":
                 out.print(f"  {name:14} {_plain(value)}", markup=False, highlight=False, soft_wrap=True)
+    for what, when in (("image", detail.image_let_go), ("anomaly map", detail.map_let_go)):
+        if when is not None:
+            out.print(f"retention let the {what} go at {when:%Y-%m-%d %H:%M:%S} UTC", highlight=False)
     if detail.result is None:
         out.print("no verdict yet: it waits for a worker (`pyramidion doctor` says whether one answers)")
     for review in detail.reviews:
-        out.print(f"review: {review.verdict} by {review.reviewer}: {review.reason or ''}", markup=False)
+        when = f"{review.created_at:%Y-%m-%d %H:%M:%S} UTC"
+        out.print(f"review of {when}: {said(vars(review))}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _plain(value: Any) -> str:
@@ -100,6 +104,9 @@ def _save(detail: Detail, store: "ImageStore", file: Path) -> None:
 
     if detail.result is None or detail.map is None:
         raise UserError(f"inspection {detail.inspection.id} has no anomaly map" + _why(detail))
+    for what, when in (("image", detail.image_let_go), ("anomaly map", detail.map_let_go)):
+        if when is not None:
+            raise UserError(f"retention let the {what} of {detail.inspection.id} go at {when}")
     data = store.get(detail.inspection.image_sha256)
     scale = detail.map.low, detail.map.high, detail.result.threshold or 0.0
     try:

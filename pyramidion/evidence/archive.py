@@ -21,6 +21,7 @@ from db.imagestore import ImageStore, ImageStoreError, ImageStoreUnavailableErro
 from db.ledger import keys
 from db.ledger.heads import moment, signed
 from db.ledger.proofs import Proof
+from db.ledger.released import IMAGE, MAP, acts
 from db.ledger.signers import Signer
 from db.tables import AnomalyMap, Block
 from pyramidion.drafts import whole
@@ -106,6 +107,7 @@ class _Writer:
         self._proofs = proofs
         self._gatherer = Gatherer(session)
         self._missing: list[dict[str, str]] = []
+        self._acts: set[UUID] = set()  # of retention
         self._proved = 0
 
     def write(self, subject: Subject, ids: list[UUID], signer: Signer) -> dict[str, Any]:
@@ -126,7 +128,7 @@ class _Writer:
             rows.append(row_of(part, files))
         for proof in self._gatherer.models(versions):
             self._put_model(proof)
-        for proof in self._gatherer.events(products):
+        for proof in self._gatherer.events(products, self._acts):
             self._put_proof(proof)
         statement = {
             "form": FORM,
@@ -160,10 +162,16 @@ class _Writer:
         except ImageStoreUnavailableError:
             raise
         except ImageStoreError as error:
-            self._missing.append({"file": name, "why": str(error)})
+            self._missing.append({"file": name, "why": self._let_go(part, IMAGE) or str(error)})
             return None
         self._archive.put(name, data, packed=True)
         return data
+
+    def _let_go(self, part: Part, kind: int) -> str | None:
+        act = acts(self._session, UUID(part.inspection["id"])).get(kind)
+        if act is not None:
+            self._acts.add(act.id)
+        return None if act is None else f"let go by retention at {moment(act.at)}, event {act.id}"
 
     def _put_map(self, part: Part, image: bytes | None, files: dict[str, str]) -> None:
         result = part.result
@@ -173,7 +181,8 @@ class _Writer:
         query = select(AnomalyMap.data).where(AnomalyMap.inspection_id == UUID(id_))
         data = self._session.scalar(query)
         if data is None or hashlib.sha256(data).hexdigest() != map_["sha256"]:
-            self._missing.append({"file": name, "why": "the bytes of the map are not those that were sealed"})
+            why = self._let_go(part, MAP) or "the bytes of the map are not those that were sealed"
+            self._missing.append({"file": name, "why": why})
             return
         self._archive.put(name, data, packed=True)
         files["map"] = name

@@ -86,10 +86,10 @@ class Gatherer:
         """Give the model versions that judged."""
         yield from self._proved(Kind.MODEL_VERSION, [fact_id(Kind.MODEL_VERSION, one) for one in versions])
 
-    def events(self, products: set[str]) -> Iterator[Proof]:
-        """Give the promotions of models of the products: which one was to judge, and since when."""
+    def events(self, products: set[str], acts: set[UUID]) -> Iterator[Proof]:
+        """Give `acts`, and the promotions of models: which one was to judge a product, and since when."""
         promoted = select(Event.id).where(Event.kind == "model.promoted", Event.subject.in_(products))
-        yield from self._proved(Kind.EVENT, list(self._session.scalars(promoted)))
+        yield from self._proved(Kind.EVENT, [*self._session.scalars(promoted), *sorted(acts)])
 
     def _proved(self, kind: Kind, ids: list[UUID]) -> list[Proof]:
         proofs = list(self.prover.prove(kind, ids))

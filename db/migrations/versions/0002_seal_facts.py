@@ -99,7 +99,7 @@ def queue_what_is_there() -> None:
     now = "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')" if sqlite else "clock_timestamp()"
     insert = "INSERT INTO unsealed_facts (kind, fact, since)"
     for kind, table, key in FACTS:
-        op.execute(f"{insert} SELECT {kind}, {key}, {now} FROM {table} ORDER BY {key}")  # noqa: S608
+        op.execute(f"{insert} SELECT {kind}, {key}, {now} FROM {table} ORDER BY {key}")
     connection = op.get_bind()
     rows = [
         {"kind": MODEL_VERSION, "fact": bytes.fromhex(id_[:32]) if sqlite else id_[:32]}

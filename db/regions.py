@@ -1,0 +1,37 @@
+"""The defects' sizes, in SQL: regions are a JSON array, which each database takes apart in its own way."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Double, text
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import GenericFunction
+
+from db.tables import Result
+
+
+class _LargestArea(GenericFunction[float]):
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(_LargestArea, "sqlite")
+def _on_sqlite(element: _LargestArea, compiler: SQLCompiler, **options: Any) -> str:
+    regions = compiler.process(element.clauses, **options)
+    return f"(SELECT max(json_extract(region.value, '$.area')) FROM json_each({regions}) region)"  # noqa: S608
+
+
+@compiles(_LargestArea, "postgresql")
+def _on_postgresql(element: _LargestArea, compiler: SQLCompiler, **options: Any) -> str:
+    regions = compiler.process(element.clauses, **options)
+    return f"(SELECT max(CAST(region ->> 'area' AS float8)) FROM jsonb_array_elements({regions}) region)"  # noqa: S608
+
+
+def largest_area() -> ColumnElement[float]:
+    """Give the area of a result's largest region, in pixels of the upright image; NULL where it has none."""
+    return _LargestArea(Result.regions)
+
+
+def has_regions() -> ColumnElement[bool]:
+    """Say that a result has a region, in the words of the index ix_results_defects."""
+    return text("results.regions <> '[]'")  # type: ignore[return-value]

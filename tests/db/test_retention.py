@@ -1,0 +1,379 @@
+"""Retention: what the policy lets go goes, nothing else does, and verify knows the difference."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Engine, func, select, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, sessionmaker
+
+from db import history, inspections, models, partitions, results, sample
+from db.engine import session_factory
+from db.history import Filter, LetGoError
+from db.ids import uuid7
+from db.imagestore import ImageStore, MissingBlobError, key_of, open_image_store
+from db.ledger import unsealed
+from db.ledger.blobs import Blobs
+from db.ledger.facts import Kind
+from db.ledger.seal import seal
+from db.ledger.settings import LedgerSettings
+from db.ledger.verify import Report, Wanted, verify
+from db.retention import acts, policy
+from db.retention.policy import RetentionError, Terms
+from db.settings import DatabaseSettings
+from db.tables import AnomalyMap, Attempt, Event, Inspection, ReleasedFact, Result, Review
+
+OLD = datetime(2026, 3, 1, 12, tzinfo=UTC)  # of the tests' inspections
+DAYS = (datetime.now(UTC) - OLD).days
+
+
+@dataclass
+class Line:
+    """A line whose images are stored, whose parts are judged and whose history is sealed."""
+
+    engine: Engine
+    sessions: sessionmaker[Session]
+    store: ImageStore
+    new_inspection: Callable[..., Any]
+    new_result: Callable[..., Any]
+    model: str
+
+    def judged(
+        self,
+        verdict: str = "ok",
+        image: bytes | None = None,
+        judged_at: datetime = OLD + timedelta(seconds=5),
+        **changes: Any,
+    ) -> UUID:
+        """Store an image, accept it, and judge it with a map unless the verdict is pending."""
+        data = image or f"image {changes} {uuid7()}".encode()
+        sha256 = hashlib.sha256(data).hexdigest()
+        self.store.put(data)
+        one = self.new_inspection(image_sha256=sha256, image_key=key_of(sha256), **changes)
+        with self.sessions.begin() as session:
+            inspections.accept(session, [one])
+            if verdict == "pending":
+                return UUID(str(one.id))
+            map_ = results.NewMap(8, 0.0, 1.0, 4, 4, b"map" + data, hashlib.sha256(b"map" + data).hexdigest())
+            said = {"verdict": verdict, "score": 0.5, "threshold": 1.0, "error": None, "map": map_}
+            if verdict == "error":
+                said = {"verdict": verdict, "error": "unreadable", "map": None}
+            results.record(
+                session,
+                [self.new_result(one.id, model_version=self.model, judged_at=judged_at, **said)],
+            )
+        return UUID(str(one.id))
+
+    def policy(self, product: str | None = None, verdict: str | None = None, **days: int) -> None:
+        with self.sessions.begin() as session:
+            policy.set_rule(session, product, verdict, Terms(**days), "engineer", "storage")
+
+    def apply(self, *, age: timedelta = timedelta(days=2), archive: bool = False) -> list[acts.Act]:
+        """Seal, let go, seal. Blobs of the tests are new: they are made `age` older."""
+        seal(self.engine, LedgerSettings())
+        young = acts._YOUNG
+        acts._YOUNG = young - age
+        try:
+            found = list(acts.apply(self.sessions, self.store, "retention", archive=archive))
+        finally:
+            acts._YOUNG = young
+        seal(self.engine, LedgerSettings())
+        return found
+
+    def verify(self) -> Report:
+        reading = session_factory(self.engine, read_only=True)
+        return verify(self.engine, Wanted(), Blobs(self.store, reading, None))
+
+    def count(self, table: Any) -> int:
+        with self.sessions() as session:
+            return session.scalar(select(func.count()).select_from(table)) or 0
+
+    def has_image(self, id_: UUID) -> bool:
+        with self.sessions() as session:
+            sha256 = session.get_one(Inspection, id_).image_sha256
+        try:
+            self.store.get(sha256)
+        except MissingBlobError:
+            return False
+        return True
+
+
+@pytest.fixture
+def line(
+    engine: Engine,
+    sessions: sessionmaker[Session],
+    new_inspection: Callable[..., Any],
+    new_result: Callable[..., Any],
+) -> Line:
+    store = open_image_store(DatabaseSettings())
+    store.put(b"weights")
+    manifest = '{"threshold":1}'
+    model = hashlib.sha256(manifest.encode()).hexdigest()
+    with sessions.begin() as session:
+        for product in ("tile", "cube"):
+            models.ensure_product(session, product)
+        models.register(session, model, "tile", manifest, hashlib.sha256(b"weights").hexdigest(), 100)
+    return Line(engine, sessions, store, new_inspection, new_result, model)
+
+
+def test_without_a_policy_all_is_kept(line: Line) -> None:
+    line.judged()
+    assert line.apply() == []
+
+
+def test_images_and_maps_go_on_their_terms_and_the_verdict_stays_proved(line: Line) -> None:
+    ok, ng = line.judged(), line.judged("ng")
+    line.policy(verdict="ok", images_days=30, maps_days=60)
+    done = line.apply()
+    assert [(act.what, act.product, act.verdict, act.inspections) for act in done] == [
+        ("images", "tile", "ok", 1),
+        ("maps", "tile", "ok", 1),
+    ]
+    assert (line.has_image(ok), line.has_image(ng)) == (False, True)
+    with line.sessions() as session:
+        detail = history.inspection(session, ok)
+        assert detail.map is not None
+        assert (detail.map.data, detail.map.high) == (b"", 1.0)
+        assert detail.image_let_go is not None
+        assert detail.map_let_go is not None
+        assert sample.judged(session, 10) == [ng]  # what can't be replayed is not drawn
+        assert inspections.newest_ok(session, "tile", 10) == []  # ... nor trained on
+    report = line.verify()
+    assert (report.bad, report.released) == ([], 0)
+    assert line.apply() == []
+
+
+def test_rows_go_with_all_that_was_said_of_them(line: Line) -> None:
+    gone = line.judged("ng", serial="S1")
+    kept = line.judged("ng", product="cube")
+    now = datetime.now(UTC)
+    with line.sessions.begin() as session:
+        review = Review(
+            id=uuid7(now),
+            inspection_id=gone,
+            verdict="confirm",
+            reviewer="r",
+            created_at=now,
+            reason="scratch",
+        )
+        session.add(review)
+        session.flush()
+        unsealed.add(session, Kind.REVIEW, [review.id])
+    line.policy("tile", rows_days=90)
+    assert [act.what for act in line.apply()] == ["images", "maps", "rows"]
+    assert [line.count(table) for table in (Inspection, Result, AnomalyMap, Review)] == [1, 1, 1, 0]
+    with line.sessions() as session:
+        assert [row.id for row in history.search(session, Filter(), 10)] == [kept]
+        with pytest.raises(LetGoError, match=r"let go by retention at .*90 days"):
+            history.inspection(session, gone)
+    report = line.verify()
+    assert (report.bad, report.released) == ([], 3)
+
+
+def test_what_was_never_judged_and_what_was_judged_lately_stays(line: Line) -> None:
+    # A station whose clock is years behind hands over images that look old.
+    waiting = line.judged("pending")
+    late = line.judged(judged_at=datetime.now(UTC) - timedelta(days=1))
+    line.policy(rows_days=30)
+    assert line.apply() == []
+    assert line.has_image(waiting)
+    assert line.has_image(late)
+    assert line.count(Attempt) == 1
+
+
+def test_a_lot_that_is_held_stays_until_the_hold_is_lifted(line: Line) -> None:
+    held, other = line.judged(lot="L1"), line.judged(lot="L2")
+    line.policy(rows_days=30)
+    with line.sessions.begin() as session:
+        policy.hold(session, "L1", "counsel", "claim 7")
+        with pytest.raises(RetentionError, match="held already"):
+            policy.hold(session, "L1", "counsel", "claim 8")
+    assert [act.inspections for act in line.apply()] == [1, 1, 1]
+    with line.sessions() as session:
+        assert [row.id for row in history.search(session, Filter(), 10)] == [held]
+        assert policy.holds(session)["L1"].why == "claim 7"
+        with pytest.raises(LetGoError):
+            history.inspection(session, other)
+    with line.sessions.begin() as session:
+        policy.lift(session, "L1", "counsel", "settled")
+        with pytest.raises(RetentionError, match="not held"):
+            policy.lift(session, "L1", "counsel", "settled")
+    line.apply()
+    assert line.count(Inspection) == 0
+    assert line.verify().bad == []
+
+
+def test_an_image_that_another_inspection_has_stays(line: Line) -> None:
+    ok, ng = line.judged(image=b"same"), line.judged("ng", image=b"same")
+    line.policy(verdict="ok", images_days=30)
+    line.apply()
+    assert line.has_image(ok)
+    line.policy(verdict="ng", images_days=30)
+    line.apply()
+    assert not line.has_image(ng)
+    assert line.verify().bad == []
+
+
+def test_an_image_that_was_stored_again_today_stays(line: Line) -> None:
+    # Its row may be about to be committed.
+    id_ = line.judged()
+    line.policy(images_days=30)
+    line.apply(age=timedelta(0))
+    assert line.has_image(id_)
+
+
+def test_images_whose_removal_was_cut_short_are_removed_the_next_time(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_ = line.judged()
+    line.policy(images_days=30)
+
+    def away(*_: Any, **__: Any) -> int:
+        raise ConnectionError("killed here")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ImageStore, "remove", away)
+        with pytest.raises(ConnectionError):
+            line.apply()
+    assert line.has_image(id_)
+    assert line.verify().bad == []
+    line.apply()
+    assert not line.has_image(id_)
+
+
+def test_the_narrowest_rule_counts_and_can_be_taken_back(line: Line) -> None:
+    line.judged("ng")
+    line.policy(rows_days=30)
+    line.policy("tile", images_days=3650)
+    assert line.apply() == []
+    with line.sessions.begin() as session:
+        policy.set_rule(session, "tile", None, None, "engineer", "a mistake")
+        with pytest.raises(RetentionError, match="no such rule"):
+            policy.set_rule(session, "tile", None, None, "engineer", "twice")
+        assert [(rule.product, rule.terms) for rule in policy.rules(session)] == [(None, Terms(rows_days=30))]
+    assert [act.what for act in line.apply()] == ["images", "maps", "rows"]
+
+
+@pytest.mark.parametrize(
+    ("days", "why"),
+    [
+        ({"rows_days": 0}, "rows_days is 0"),
+        ({"images_days": -1}, "images_days is -1"),
+        ({"images_days": 91, "rows_days": 90}, "nothing can outlive its row"),
+    ],
+)
+def test_terms_that_make_no_sense_are_refused(days: dict[str, int], why: str) -> None:
+    with pytest.raises(RetentionError, match=why):
+        Terms(**days)
+
+
+def test_nobody_deletes_a_fact_that_no_act_names(line: Line) -> None:
+    line.judged()
+    line.judged()
+    line.policy(images_days=30)
+    line.apply()  # names images, not rows
+    for statement in ("DELETE FROM anomaly_maps", "UPDATE anomaly_maps SET data = ''", "DELETE FROM results"):
+        with pytest.raises(IntegrityError, match="insert-only"), line.engine.begin() as connection:
+            connection.execute(text(statement))
+
+
+def superuser(line: Line, statement: str, **values: Any) -> None:
+    with line.engine.begin() as connection:
+        if line.engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+        else:
+            names = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+            for (trigger,) in connection.exec_driver_sql(names).fetchall():
+                connection.exec_driver_sql(f"DROP TRIGGER {trigger}")
+        connection.execute(text(statement), values)
+
+
+def key(line: Line, id_: UUID) -> Any:
+    return id_ if line.engine.dialect.name == "postgresql" else id_.bytes
+
+
+def test_a_deletion_in_the_name_of_an_act_is_found(line: Line) -> None:
+    line.judged("ng")
+    other = line.judged("ok", product="cube")
+    line.policy("tile", rows_days=90)
+    act = line.apply()[-1]
+    insert = "INSERT INTO released_facts (kind, fact, act) VALUES (2, :fact, :act)"
+    superuser(line, insert, fact=key(line, other), act=key(line, act.id or other))
+    superuser(line, "DELETE FROM anomaly_maps WHERE inspection_id = :fact", fact=key(line, other))
+    superuser(line, "DELETE FROM results WHERE inspection_id = :fact", fact=key(line, other))
+    (bad,) = line.verify().bad
+    assert (bad.kind, bad.id) == ("event", str(act.id))
+    assert "may have been deleted in its name" in bad.why
+
+
+def test_an_act_that_was_earlier_than_its_policy_is_found(line: Line) -> None:
+    line.judged("ng")
+    line.policy("tile", rows_days=90)
+    seal(line.engine, LedgerSettings())
+    list(
+        acts.apply(
+            line.sessions, line.store, "thief", archive=False, now=datetime.now(UTC) + timedelta(days=900)
+        )
+    )
+    seal(line.engine, LedgerSettings())
+    assert {bad.why for bad in line.verify().bad} == {
+        "the act of retention let go what was younger than the 90 days of its policy"
+    }
+
+
+def test_a_map_that_was_emptied_without_an_act_is_found(line: Line) -> None:
+    id_ = line.judged("ng")
+    seal(line.engine, LedgerSettings())
+    superuser(line, "UPDATE anomaly_maps SET data = :nothing", nothing=b"")
+    (bad,) = line.verify().bad
+    assert (bad.kind, bad.id, bad.why) == ("result", str(id_), "the bytes of the anomaly map were changed")
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_a_month_of_which_all_is_due_goes_as_a_whole(line: Line, archive: bool) -> None:
+    if line.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has no partitions")
+    march, april = OLD.replace(day=1, hour=0), OLD.replace(month=4, day=1, hour=0)
+    with line.engine.begin() as connection:
+        assert partitions.make(connection, [march, april]) == [march, april]
+    ids = [line.judged("ng"), line.judged("ok"), line.judged("error")]
+    later = OLD.replace(month=4)
+    kept = line.judged("ok", captured_at=later, judged_at=later)
+    line.policy(rows_days=90)
+    with line.sessions.begin() as session:  # April stays
+        policy.set_rule(session, None, "ok", Terms(rows_days=(datetime.now(UTC) - april).days - 15), "e", "w")
+    done = line.apply(archive=archive)
+    whole = [act for act in done if act.month is not None]
+    assert [(act.month, act.inspections) for act in whole] == [(march, 3)]
+    with line.sessions() as session:
+        assert [row.id for row in history.search(session, Filter(), 10)] == [kept]
+        assert partitions.months(session.connection())[0] == april
+        detail = session.get_one(Event, whole[0].id).detail
+        assert (detail["month"], detail["archived"], detail["facts"]) == ("2026-03", archive, 6)
+        schemas = "SELECT table_schema FROM information_schema.tables WHERE table_name = 'results_2026_03'"
+        assert list(session.scalars(text(schemas))) == (["archive"] if archive else [])
+        with pytest.raises(LetGoError):
+            history.inspection(session, ids[0])
+    report = line.verify()
+    assert (report.bad, report.released) == ([], 6)
+
+
+def test_a_month_with_something_that_stays_loses_the_rest_row_by_row(line: Line) -> None:
+    if line.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has no partitions")
+    with line.engine.begin() as connection:
+        partitions.make(connection, [OLD.replace(day=1, hour=0)])
+    line.judged("ng", lot="L1")
+    line.judged("ok")
+    waiting = line.judged("pending")
+    line.policy(rows_days=90)
+    assert [(act.what, act.month) for act in line.apply()][-1] == ("rows", None)
+    with line.sessions() as session:
+        assert [row.id for row in history.search(session, Filter(), 10)] == [waiting]
+        assert session.scalar(select(func.count()).select_from(ReleasedFact)) == 2 + 2 + 4
+    assert line.verify().bad == []
