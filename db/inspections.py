@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from db.ids import uuid7_time
 from db.insert import insert_missing
 from db.ledger.released import IMAGE, is_let_go
+from db.reviewed import newest
 from db.tables import CHAMPION, Attempt, Inspection, ModelAlias, Product, Result, Review, Station
 from db.text import readable, require_name
 
@@ -153,8 +154,11 @@ def waiting(session: Session, ids: Collection[UUID]) -> list[Waiting]:
 
 
 def newest_ok(session: Session, product: str, limit: int) -> list[str]:
-    """Give the image hashes of the product's newest `limit` parts that were judged ok and not overruled."""
-    overruled = select(Review.inspection_id).where(Review.verdict != "confirm")
+    """Give the image hashes of the product's newest `limit` parts that were judged ok.
+
+    Without those that their newest review overrules, or is not sure of.
+    """
+    doubted = select(Review.inspection_id).where(newest(), Review.verdict != "confirm")
     return list(
         session.scalars(
             select(Inspection.image_sha256)
@@ -162,7 +166,7 @@ def newest_ok(session: Session, product: str, limit: int) -> list[str]:
             .where(
                 Inspection.product == product,
                 Result.verdict == "ok",
-                Inspection.id.not_in(overruled),
+                Inspection.id.not_in(doubted),
                 ~is_let_go(IMAGE, Inspection.id),
             )
             .order_by(Inspection.id.desc())

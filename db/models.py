@@ -3,11 +3,12 @@
 import hashlib
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db import events
+from db import approvals, events
 from db.insert import insert_into, insert_missing
 from db.tables import ModelAlias, ModelVersion, Product
 from db.text import require_name
@@ -85,11 +86,20 @@ def products(session: Session) -> list[str]:
     return list(session.scalars(select(Product.name).order_by(Product.name)))
 
 
-def set_champion(session: Session, product: str, version_id: str, actor: str, why: str) -> None:
-    """Let a version judge the product from now on, and leave the event model.promoted.
+def set_champion(
+    session: Session,
+    product: str,
+    version_id: str,
+    actor: str,
+    why: str,
+    signature: dict[str, Any] | None = None,
+) -> None:
+    """Let a version judge the product from now on, and leave the event model.promoted, which is signed.
 
-    Raises UnknownModelError where it is not a version of this product.
+    `signature` is what db.signatures gives. Raises UnknownModelError where it is not a version of this
+    product, and db.approvals.SignatureRequiredError.
     """
+    approvals.require("promotion", signature)
     version = session.get(ModelVersion, version_id)
     if version is None or version.product != product:
         raise UnknownModelError(product, version_id)
@@ -100,7 +110,12 @@ def set_champion(session: Session, product: str, version_id: str, actor: str, wh
         .values(product=product, alias=CHAMPION, **change)
         .on_conflict_do_update(index_elements=[ModelAlias.product, ModelAlias.alias], set_=change)
     )
-    detail = {"model": version_id, "before": None if before is None else before.id, "why": why}
+    detail: dict[str, Any] = {
+        "model": version_id,
+        "before": None if before is None else before.id,
+        "why": why,
+    }
+    detail["signature"] = signature  # events.record leaves out what is None
     events.record(session, "model.promoted", actor, product, detail)
 
 

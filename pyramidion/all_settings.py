@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from capture.settings import CaptureSettings
+from db.approvals import ApprovalSettings
 from db.ledger.settings import LedgerSettings
 from db.settings import DatabaseSettings, Settings, config_file, is_secret, read_config_file, redacted
 from web.settings import WebSettings
@@ -18,6 +19,7 @@ CLASSES: dict[str, type[Settings]] = {
     "Database and images": DatabaseSettings,
     "Queue and workers": WorkerSettings,
     "Ledger": LedgerSettings,
+    "Reviews and signatures": ApprovalSettings,
     "Stations": CaptureSettings,
     "Page": WebSettings,
 }

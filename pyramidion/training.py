@@ -132,6 +132,7 @@ def train_images(
     return {
         "product": product,
         "version": kept.version,
+        "promoted": kept.promoted,
         "preset": config.preset,
         "images": trained.facts.images,
         "threshold": trained.calibration.threshold,

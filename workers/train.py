@@ -5,7 +5,7 @@ from pathlib import Path
 
 from celery.utils.log import get_task_logger
 
-from db import events, inspections, models
+from db import approvals, events, inspections, models
 from db.home import private_folder
 from db.imagestore import ImageStoreError, ImageStoreUnavailableError
 from db.settings import DatabaseSettings
@@ -28,6 +28,7 @@ class Kept:
 
     version: str
     escapes: Escapes | None
+    promoted: bool
 
 
 # Acknowledged before it starts: a training may outlast the time after which the broker hands an
@@ -79,7 +80,8 @@ def keep(
 ) -> Kept:
     """Save a trained model, store its weights and register it.
 
-    `promote` makes it the champion at once; a product without a champion takes it in any case. Defects that
+    `promote` makes it the champion at once; a product without a champion takes it in any case; but where a
+    promotion takes a signature, neither does: `promoted` says what was done. Defects that
     people have found are scored with it, and how many escape stands in its note and in an event.
     """
     saved = bundle.save(trained, private_folder(state.bundles), product=product)
@@ -92,9 +94,12 @@ def keep(
         models.register(
             session, saved.version, product, saved.manifest, saved.weights_sha256, trained.facts.images, note
         )
-        if promote or models.champion(session, product) is None:
+        promoted = (promote or models.champion(session, product) is None) and not approvals.required(
+            "promotion"
+        )
+        if promoted:
             models.set_champion(session, product, saved.version, actor=actor, why=note)
         if escaping is not None:
             detail = {"model": saved.version, **escaping.as_json()}
             events.record(session, "model.measured", actor, product, detail)
-    return Kept(saved.version, escaping)
+    return Kept(saved.version, escaping, promoted)

@@ -57,9 +57,11 @@ def added_to_sealed_facts(session: Session) -> Iterator[Bad]:
         if not later:
             continue
         fact, ledger = ids(session.get_bind().dialect.name, form)
+        is_there = " OR ".join(f"f.{name} IS NOT NULL" for name in later)
         query = (
-            f"SELECT {ledger} FROM {form.table} f JOIN sealed_facts s ON s.kind = :kind AND {fact} = {ledger} "  # noqa: S608  # names of ours
-            f"WHERE s.form = :form AND ({' OR '.join(f'f.{name} IS NOT NULL' for name in later)}) "
+            f"SELECT {ledger} FROM {form.table} f "  # noqa: S608  # names of ours
+            f"JOIN sealed_facts s ON s.kind = :kind AND {fact} = {ledger} "
+            f"WHERE s.form = :form AND ({is_there}) "
             f"ORDER BY 1 LIMIT {_LIMIT}"
         )
         for (found,) in session.execute(text(query), {"kind": form.kind.value, "form": form.number}):

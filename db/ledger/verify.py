@@ -24,6 +24,7 @@ from db.ledger.blobs import Blobs
 from db.ledger.facts import FORMS, Kind
 from db.ledger.heads import BEFORE_THE_FIRST, Head, head_of
 from db.ledger.seal import as_uuid, snapshot
+from db.ledger.signed import is_of_its_record
 from db.ledger.signers import Signer, is_signed
 from db.ledger.unsealed import key_of
 from db.tables import Block, LedgerKey, UnsealedFact
@@ -246,9 +247,17 @@ def _verify_blocks(
         for bad in _of_block(head, leaves, actual):
             report.add(bad)
         for leaf, hash_ in zip(leaves, actual, strict=True):
-            if blobs is not None and leaf.content is not None and hash_ == leaf.hash:
-                for bad in blobs.saw(leaf.kind, leaf.content, leaf.block):
+            if leaf.content is not None and hash_ == leaf.hash:
+                for bad in _of_content(leaf, leaf.content, blobs):
                     report.add(bad)
+
+
+def _of_content(leaf: Leaf, content: bytes, blobs: Blobs | None) -> Iterator[Bad]:
+    """Say what is wrong with what a fact names, itself being as it was sealed."""
+    if not is_of_its_record(leaf.kind, content):
+        yield leaf.bad("the signature in it was made for another record")
+    if blobs is not None:
+        yield from blobs.saw(leaf.kind, content, leaf.block)
 
 
 def _take_for_granted(connection: Connection, leaves: Sequence[Leaf], actual: list[bytes | None]) -> int:

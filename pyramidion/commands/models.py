@@ -9,6 +9,7 @@ from rich.table import Table
 from db import models as registry
 from pyramidion.errors import UserError
 from pyramidion.output import out, print_json
+from pyramidion.passwords import SignAs, password_of
 
 app = typer.Typer(
     help="List model versions, and choose the one that judges a product.", invoke_without_command=True
@@ -68,17 +69,23 @@ def promote(
     why: Annotated[
         str, typer.Option(help="Reason, kept in the audit trail.")
     ] = "promoted at the command line",
+    sign_as: SignAs = None,
 ) -> None:
     """Let a model version judge PRODUCT from now on; workers take it up with their next batch."""
     import getpass
 
+    from db import signatures
     from pyramidion.context import open_context
 
-    with open_context().sessions.begin() as session:
+    context = open_context()
+    password = password_of(sign_as)
+    with context.sessions.begin() as session:
         found = [one.id for one in registry.versions(session, product) if one.id.startswith(version.lower())]
         if len(found) > 1:
             raise UserError(f"{version!r} begins {len(found)} versions of {product}: give more of it")
         if not found:
             raise registry.UnknownModelError(product, version)
-        registry.set_champion(session, product, found[0], actor=getpass.getuser(), why=why)
+        signature = signatures.approval(session, "promotion", sign_as, password, f"approval: {why}")
+        actor = getpass.getuser() if signature is None else signature["user"]
+        registry.set_champion(session, product, found[0], actor, why, signature)
     out.print(f"{product} is judged by {found[0][:12]} from now on")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from db import approvals
 from db.text import require_name
 from pyramidion.commands.training_options import (
     Augment,
@@ -49,7 +50,10 @@ def train(
         float | None, typer.Option(help="Share of good parts that may be rejected, such as 0.005.")
     ] = None,
     device: Device = None,
-    promote: Annotated[bool, typer.Option(help="Let the new model judge from now on.")] = True,
+    promote: Annotated[
+        bool,
+        typer.Option(help="Let the new model judge from now on, unless that takes a signature."),
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Train a model of PRODUCT on good parts only, calibrate its threshold, and make it the champion.
@@ -121,7 +125,7 @@ def train(
     if as_json:
         print_json(report)
     else:
-        _print(report, left_out, promoted=promote)
+        _print(report, left_out)
 
 
 def _ask_a_worker(product: str) -> None:
@@ -135,7 +139,7 @@ def _ask_a_worker(product: str) -> None:
     out.print(f"asked for a training of {product}; `pyramidion models --product {product}` shows its result")
 
 
-def _print(report: dict[str, Any], left_out: Sequence[tuple[str, str]], *, promoted: bool) -> None:
+def _print(report: dict[str, Any], left_out: Sequence[tuple[str, str]]) -> None:
     product, version = report["product"], report["version"][:12]
     out.print(
         f"trained [bold]{product}[/bold] on {report['images']} images in {report['seconds']} s: model "
@@ -154,10 +158,11 @@ def _print(report: dict[str, Any], left_out: Sequence[tuple[str, str]], *, promo
         out.print(f"left out: {name}: {reason}", style="yellow", markup=False, highlight=False)
     if len(left_out) > _LISTED:
         out.print(f"... and {len(left_out) - _LISTED} more", style="yellow")
-    if promoted:
+    if report["promoted"]:
         out.print(f"it judges from now on: pyramidion capture DIR --product {product} --station STATION")
     else:
-        out.print(f"it does not judge yet: pyramidion models promote {product} {version}")
+        sign = " --sign-as USER" if approvals.required("promotion") else ""
+        out.print(f"it does not judge yet: pyramidion models promote {product} {version}{sign}")
 
 
 def _refuse_beside_history(**given: bool) -> None:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from db.ledger.heads import moment
 from db.tables import LedgerKey
 from pyramidion.evidence.collect import Part
+from pyramidion.said import said
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,12 @@ class Row:
     threshold: float | None
     model: str
     error: str
-    review: str  # the newest one
+    reviews: list[str]  # newest first
     files: dict[str, str]
 
 
 def row_of(part: Part, files: dict[str, str]) -> Row:
     result = part.result or {}
-    newest = part.reviews[-1] if part.reviews else None
-    said = "" if newest is None else f"{newest['verdict']} by {newest['reviewer']}"
-    reason = "" if newest is None or not newest["reason"] else f": {newest['reason']}"
     return Row(
         id=part.inspection["id"],
         serial=part.inspection["serial"] or "",
@@ -43,7 +41,7 @@ def row_of(part: Part, files: dict[str, str]) -> Row:
         threshold=result.get("threshold"),
         model=(result.get("model_version") or "")[:12],
         error=result.get("error") or "",
-        review=said + reason,
+        reviews=[f"{one['created_at'][:19]}: {said(one)}" for one in reversed(part.reviews)],
         files=files,
     )
 

@@ -154,6 +154,8 @@ class Evidence:
                 self.bad(f"{name} is not what was sealed")
             if (proof["block"], proof["position"]) in places:
                 self.bad(f"{name} stands here twice")
+            if not is_own(fact, kind):
+                self.bad(f"{name} has a signature that was made for another record")
             places.add((proof["block"], proof["position"]))
             self.facts.setdefault(kind, []).append(fact)
 
@@ -217,6 +219,17 @@ def completeness(inspections: list[Json], results: list[Json], reviews: list[Jso
         "pending": len(inspections) - len(results),
         "overridden": sum(one["verdict"] == "overrule" for one in newest.values()),
     }
+
+
+def is_own(fact: Json, kind: str) -> bool:
+    """Tell whether a person's signature in a review or an event names the hash of the rest of it."""
+    holder = fact.get("detail") if kind == "event" else fact
+    if kind not in {"review", "event"} or not isinstance(holder.get("signature"), dict):
+        return True
+    unsigned = {key: value for key, value in holder.items() if key not in {"signature", "form"}}
+    record = {**fact, "detail": unsigned} if kind == "event" else unsigned
+    record = {key: value for key, value in record.items() if key != "form"}
+    return hashlib.sha256(canonical(record)).hexdigest() == holder["signature"].get("record_sha256")
 
 
 def canonical(value: Json) -> bytes:

@@ -1,0 +1,64 @@
+"""Whether a lot is complete: what was captured of it, and what became of each part."""
+
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from db.inspections import counts
+from db.reviewed import newest
+from db.tables import Inspection, Review
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """captured = judged + error + pending, judged = ok + ng + inconclusive.
+
+    `reviewed` are those that people looked at, `overridden` those of them whose newest review overrules. The
+    same names and numbers stand in evidence, whose verifier counts them anew from the facts in it.
+    """
+
+    captured: int
+    ok: int
+    ng: int
+    inconclusive: int
+    error: int
+    pending: int
+    reviewed: int
+    overridden: int
+
+    @property
+    def judged(self) -> int:
+        return self.ok + self.ng + self.inconclusive
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether each part that was captured has its verdict, if only that it could not be judged."""
+        return self.pending == 0
+
+    def as_dict(self) -> dict[str, int | bool]:
+        return {**asdict(self), "judged": self.judged, "complete": self.is_complete}
+
+
+def completeness(session: Session, lot: str, product: str | None = None) -> Completeness:
+    """Count a lot, or a product's part of it; all is 0 where nothing was captured of it."""
+    found = counts(session, product=product, lot=lot)
+    said = (
+        select(Review.verdict, func.count())
+        .join(Inspection, Inspection.id == Review.inspection_id)
+        .where(Inspection.lot == lot, newest())
+        .group_by(Review.verdict)
+    )
+    if product is not None:
+        said = said.where(Inspection.product == product)
+    reviews = {row[0]: row[1] for row in session.execute(said)}
+    return Completeness(
+        captured=found.accepted,
+        ok=found.ok,
+        ng=found.ng,
+        inconclusive=found.inconclusive,
+        error=found.error,
+        pending=found.pending,
+        reviewed=sum(reviews.values()),
+        overridden=reviews.get("overrule", 0),
+    )
