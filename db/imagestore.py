@@ -130,6 +130,18 @@ class ImageStore:
 
         return _in_threads(attempt, hashes)
 
+    def sizes(self, hashes: Sequence[str]) -> list[int | None]:
+        """Give how many bytes each has, None where it is not there; raises ImageStoreUnavailableError."""
+
+        def attempt(sha256: str) -> int | None:
+            try:
+                with self._named_errors():
+                    return self._store.head(key_of(sha256))["size"]
+            except FileNotFoundError:
+                return None
+
+        return _in_threads(attempt, hashes)
+
     def check(self) -> None:
         """Write, read and remove a probe; raises ImageStoreUnavailableError with the cure."""
         key, data = f"probe/{uuid4().hex}", b"pyramidion"
@@ -171,9 +183,13 @@ def open_image_store(settings: DatabaseSettings) -> ImageStore:
     return ImageStore(open_backend(settings))
 
 
+def is_sha256(text: str) -> bool:
+    return re.fullmatch("[0-9a-f]{64}", text) is not None
+
+
 def key_of(sha256: str) -> str:
     """Give the key of a blob; raises ValueError where that is no sha256 in lower-case hexadecimal digits."""
-    if not re.fullmatch("[0-9a-f]{64}", sha256):
+    if not is_sha256(sha256):
         raise ValueError(f"{sha256!r} is not a sha256 of 64 hexadecimal digits")
     return f"sha256/{sha256[:2]}/{sha256[2:4]}/{sha256}"
 

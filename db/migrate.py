@@ -23,11 +23,10 @@ class OutdatedDatabaseError(Exception):
     def __init__(self, engine: Engine, found: str | None, wanted: str) -> None:
         self.found = found
         self.wanted = wanted
-        known = {script.revision for script in _scripts().walk_revisions()}
         where = redacted(engine.url)
         if found is None:
             message = f"{where} has no tables yet: run `pyramidion migrate`"
-        elif found in known:
+        elif knows(found):
             message = f"{where} is at revision {found}, this program needs {wanted}: run `pyramidion migrate`"
         else:
             message = (
@@ -48,7 +47,7 @@ def upgrade(engine: Engine) -> None:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ONE_AT_A_TIME})
         found = _current(connection)
-        if found is not None and found not in {script.revision for script in _scripts().walk_revisions()}:
+        if found is not None and not knows(found):
             raise OutdatedDatabaseError(engine, found, head())
         if found != head():
             alembic = config()
@@ -61,6 +60,11 @@ def revision(engine: Engine) -> str | None:
     """Give the revision that the database is at, None where it has no tables."""
     with reading(engine).connect() as connection:
         return _current(connection)
+
+
+def knows(revision: str) -> bool:
+    """Whether this program has a migration of that name: else a newer one made it."""
+    return revision in {script.revision for script in _scripts().walk_revisions()}
 
 
 def head() -> str:

@@ -87,6 +87,10 @@ class DatabaseSettings(Settings):
     database_pool_size: int = Field(
         default=5, ge=1, le=100, description="Database connections that one process keeps open."
     )
+    postgres_bin: Path | None = Field(
+        default=None,
+        description="Folder of PostgreSQL's pg_dump and pg_restore, for backups. Unset: those on the PATH.",
+    )
     retention_archive: bool = Field(
         default=False,
         description="Keep months of rows that retention lets go, detached, in the schema `archive` of the "

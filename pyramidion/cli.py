@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from pyramidion.commands import audit, models, retention, users
+from pyramidion.commands.backup import backup, restore
 from pyramidion.commands.capture import capture
 from pyramidion.commands.demo import demo
 from pyramidion.commands.doctor import doctor
@@ -68,6 +69,8 @@ commands: tuple[Callable[..., None], ...] = (
     lot,
     trend,
     export,
+    backup,
+    restore,
     doctor,
     settings,
 )

