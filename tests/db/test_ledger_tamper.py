@@ -20,11 +20,10 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import events, inspections, models, results
+from db import events, inspections, models, results, reviews, signatures, users
 from db.engine import make_engine, session_factory
-from db.ids import uuid7
 from db.imagestore import ImageStore, key_of, open_image_store
-from db.ledger import anchors, merkle, unsealed
+from db.ledger import anchors, merkle
 from db.ledger.blobs import Blobs
 from db.ledger.facts import NEWEST, Kind, read
 from db.ledger.heads import head_of
@@ -35,9 +34,10 @@ from db.ledger.signers import Signer, make_key
 from db.ledger.verify import Report, Wanted, verify
 from db.migrate import upgrade
 from db.settings import DatabaseSettings
-from db.tables import Block, LedgerKey, Review, SealedFact
+from db.tables import Block, LedgerKey, Review, SealedFact, User
 
 NOW = datetime.now(UTC)
+PASSWORD = "analytical engine"
 
 
 @dataclass
@@ -136,17 +136,10 @@ def build(
         results.record(session, [new_result(ids[2])])
     seal(engine, settings)
     with sessions.begin() as session:
-        review = Review(
-            id=uuid7(),
-            inspection_id=ids[0],
-            verdict="confirm",
-            reviewer="r",
-            reason="scratch",
-            created_at=NOW,
-        )
-        session.add(review)
-        session.flush()
-        unsealed.add(session, Kind.REVIEW, [review.id])
+        users.add(session, "ada", "Ada Lovelace", "a first password", actor="admin")
+        users.change_password(session, "ada", "a first password", PASSWORD)
+        signature = signatures.sign(session, "ada", PASSWORD, "review: confirm")
+        review = reviews.record(session, ids[0], "confirm", "ada", "defect", "scratch", signature)
         event = events.record(session, "policy.changed", "engineer", "tile", {"band": 0.05})
     seal(engine, settings)
     assert anchors.tell(sessions, settings) == {}
@@ -347,9 +340,59 @@ def a_review_is_reworded(h: History) -> None:
 @way("review", lambda h: str(UUID(int=8)), "never handed to be sealed")
 def a_review_is_inserted(h: History) -> None:
     h.superuser(
-        "INSERT INTO reviews SELECT :new, inspection_id, 'overrule', 'x', reason, created_at FROM reviews",
+        "INSERT INTO reviews (id, inspection_id, verdict, reviewer, reason, created_at) "
+        "SELECT :new, inspection_id, 'overrule', 'x', reason, created_at FROM reviews",
         new=UUID(int=8),
     )
+
+
+@way("review", lambda h: str(h.review), "was changed")
+def a_signature_is_made_somebody_elses(h: History) -> None:
+    forged = json.dumps({**signature_of(h), "user": "eve", "name": "Eve"})
+    h.superuser("UPDATE reviews SET signature = :forged WHERE id = :id", forged=forged, id=h.review)
+
+
+@way("review", lambda h: str(h.review), "was changed")
+def a_signature_is_cut_off(h: History) -> None:
+    h.superuser("UPDATE reviews SET signature = NULL WHERE id = :id", id=h.review)
+
+
+def signature_of(h: History) -> dict[str, Any]:
+    with h.sessions() as session:
+        signature = session.get_one(Review, h.review).signature
+    assert signature is not None
+    assert signature["name"] == "Ada Lovelace"
+    return signature
+
+
+@way("review", lambda h: str(h.review), "made for another record")
+def a_signature_is_moved_to_another_review_before_that_is_sealed(h: History) -> None:
+    moved = json.dumps(signature_of(h))
+    with h.sessions.begin() as session:
+        h.review = reviews.record(session, h.ids[1], "confirm", "ada", "defect", "scratch").id
+    h.superuser("UPDATE reviews SET signature = :moved WHERE id = :id", moved=moved, id=h.review)
+    seal(h.engine, LedgerSettings())
+
+
+@way("event", lambda h: str(h.event), "made for another record")
+def a_signature_is_moved_to_an_event_before_that_is_sealed(h: History) -> None:
+    moved = json.dumps({"model": h.model, "signature": signature_of(h)})
+    with h.sessions.begin() as session:
+        h.event = events.record(session, "model.promoted", "ada", "tile")
+    h.superuser("UPDATE events SET detail = :moved WHERE id = :id", moved=moved, id=h.event)
+    seal(h.engine, LedgerSettings())
+
+
+@way("user", lambda h: "ada", "was changed past the application")
+def a_password_is_put_in_by_hand(h: History) -> None:
+    with h.sessions.begin() as session:
+        session.get_one(User, "ada").password_hash = users._HASHER.hash("a password that eve knows")
+
+
+@way("user", lambda h: "eve", "was opened past the application")
+def an_account_is_put_in_by_hand(h: History) -> None:
+    with h.sessions.begin() as session:
+        session.add(User(name="eve", full_name="Ada Lovelace", password_hash="x", created_at=NOW))
 
 
 @way("event", lambda h: str(h.event), "was deleted")
