@@ -195,9 +195,10 @@ def _hash(name: str, password: str) -> str:
 def _is_right(user: User | None, password: str) -> bool:
     password = unicodedata.normalize("NFKC", password[:LONGEST_PASSWORD])
     try:
-        return _HASHER.verify(_NOBODY if user is None else user.password_hash, password) and user is not None
+        _HASHER.verify(_NOBODY if user is None else user.password_hash, password)
     except (VerificationError, InvalidHashError, UnicodeEncodeError):
         return False
+    return user is not None
 
 
 def _note(session: Session, user: User, kind: str, actor: str, why: str | None = None) -> None:

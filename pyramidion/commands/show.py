@@ -87,8 +87,8 @@ def _print(detail: Detail) -> None:
     if detail.result is None:
         out.print("no verdict yet: it waits for a worker (`pyramidion doctor` says whether one answers)")
     for review in detail.reviews:
-        when = f"{review.created_at:%Y-%m-%d %H:%M:%S} UTC"
-        out.print(f"review of {when}: {said(vars(review))}", markup=False, highlight=False, soft_wrap=True)
+        at = f"{review.created_at:%Y-%m-%d %H:%M:%S} UTC"
+        out.print(f"review of {at}: {said(vars(review))}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _plain(value: Any) -> str:

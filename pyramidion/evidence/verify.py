@@ -223,13 +223,15 @@ def completeness(inspections: list[Json], results: list[Json], reviews: list[Jso
 
 def is_own(fact: Json, kind: str) -> bool:
     """Tell whether a person's signature in a review or an event names the hash of the rest of it."""
-    holder = fact.get("detail") if kind == "event" else fact
-    if kind not in {"review", "event"} or not isinstance(holder.get("signature"), dict):
+    record = {key: value for key, value in fact.items() if key != "form"}
+    holder = record
+    if kind == "event":
+        holder = record["detail"] = dict(fact["detail"])
+    signature = holder.pop("signature", None)
+    if kind not in {"review", "event"} or not isinstance(signature, dict):
         return True
-    unsigned = {key: value for key, value in holder.items() if key not in {"signature", "form"}}
-    record = {**fact, "detail": unsigned} if kind == "event" else unsigned
-    record = {key: value for key, value in record.items() if key != "form"}
-    return hashlib.sha256(canonical(record)).hexdigest() == holder["signature"].get("record_sha256")
+    found = hashlib.sha256(canonical(record)).hexdigest()
+    return bool(signature.get("record_sha256") == found)
 
 
 def canonical(value: Json) -> bytes:
