@@ -29,9 +29,9 @@ from benchmarks.databases import empty_database
 from db import history, inspections, models, partitions, results
 from db.engine import session_factory
 from db.facets import facets
-from db.history import Filter
 from db.ids import uuid7
 from db.imagestore import key_of
+from db.matching import Filter
 from db.tables import AnomalyMap, Inspection, Result, Review
 from db.types import to_json
 

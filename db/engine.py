@@ -25,7 +25,7 @@ def make_engine(settings: DatabaseSettings) -> Engine:
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(settings)
     try:
-        return create_engine(
+        engine = create_engine(
             url,
             json_serializer=to_json,
             hide_parameters=True,  # maps and serials have no place in an error's text
@@ -37,6 +37,17 @@ def make_engine(settings: DatabaseSettings) -> Engine:
         raise SettingsError(
             f"PostgreSQL needs psycopg, which can't be imported ({error}): pip install 'pyramidion[postgres]'"
         ) from None
+    event.listen(engine, "connect", _answer_at_once)
+    return engine
+
+
+def _answer_at_once(connection: Any, _record: object) -> None:
+    # With many partitions PostgreSQL takes short questions for long ones: starting parallel workers and
+    # compiling expressions then takes 10 to 100 times as long as the answer.
+    with connection.cursor() as cursor:
+        cursor.execute("SET max_parallel_workers_per_gather = 0")
+        cursor.execute("SET jit = off")
+    connection.commit()
 
 
 def session_factory(engine: Engine, *, read_only: bool = False) -> sessionmaker[Session]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, literal, select, union_all
 from sqlalchemy.orm import Session
 
-from db.history import PENDING, Filter, matching
+from db.matching import PENDING, Filter, newest_ids
 from db.tables import Inspection, Result
 
 NAMES = ("product", "line", "station", "lot", "verdict", "model_version")
@@ -29,12 +29,14 @@ class Facets:
 
 def facets(session: Session, wanted: Filter, most: int = COUNTED) -> Facets:
     """Count the newest `most` matches by each name; `pending` is the verdict of those that have none."""
+    ids = newest_ids(session, wanted).limit(most + 1).cte("ids")
     of_inspection = (Inspection.product, Inspection.line, Inspection.station, Inspection.lot)
     verdict = func.coalesce(Result.verdict, PENDING).label("verdict")
     newest = (
-        matching(wanted, *of_inspection, verdict, Result.model_version)
-        .order_by(Inspection.id.desc())
-        .limit(most + 1)
+        select(*of_inspection, verdict, Result.model_version)
+        .select_from(ids)
+        .join(Inspection, Inspection.id == ids.c.id)
+        .join(Result, Result.inspection_id == ids.c.id, isouter=True)
         .cte("newest")
     )
     parts = [

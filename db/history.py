@@ -7,44 +7,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import select
 from sqlalchemy.engine import Row as SqlRow
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from db.ids import first_id
 from db.ledger import released
 from db.ledger.facts import Kind
-from db.regions import has_regions, largest_area
-from db.reviewed import newest
+from db.matching import Filter, newest_ids
 from db.tables import AnomalyMap, Event, Inspection, Result, Review
 
-PENDING = "pending"
-UNREVIEWED = "unreviewed"
 ROWS_AT_ONCE = 500
-
-
-@dataclass(frozen=True)
-class Filter:
-    """What to look for; what is None doesn't matter. Times are captured_at: since <= time < until.
-
-    `reviewed` is what the newest review says (confirm, overrule, inconclusive), or UNREVIEWED. Areas are
-    those of the largest region that was marked, in pixels of the upright image.
-    """
-
-    product: str | None = None
-    station: str | None = None
-    line: str | None = None
-    serial: str | None = None
-    lot: str | None = None
-    verdict: str | None = None  # or "pending": no verdict yet
-    since: datetime | None = None
-    until: datetime | None = None
-    model_version: str | None = None
-    min_score: float | None = None
-    max_score: float | None = None
-    reviewed: str | None = None
-    min_defect_area: float | None = None
-    max_defect_area: float | None = None
 
 
 @dataclass(frozen=True)
@@ -106,16 +78,23 @@ def search(session: Session, wanted: Filter, limit: int, after: UUID | None = No
 
     `after` is the last id of the page before: pages neither overlap nor shift while new inspections arrive.
     """
-    query = _query(wanted).limit(limit)
-    if after is not None:
-        query = query.where(Inspection.id < after)
+    page = newest_ids(session, wanted, after).limit(limit).subquery("page")
+    query = (
+        select(*COLUMNS)
+        .select_from(page)
+        .join(Inspection, Inspection.id == page.c.id)
+        .join(Result, Result.inspection_id == page.c.id, isouter=True)
+        .order_by(page.c.id.desc())
+    )
     return [_row(found) for found in session.execute(query)]
 
 
 def stream(session: Session, wanted: Filter) -> Iterator[Row]:
     """Give all inspections that match, newest first, without holding them in memory."""
-    for found in session.execute(_query(wanted).execution_options(yield_per=ROWS_AT_ONCE)):
-        yield _row(found)
+    after = None
+    while page := search(session, wanted, ROWS_AT_ONCE, after):
+        yield from page
+        after = page[-1].id
 
 
 def inspection(session: Session, id_: UUID) -> Detail:
@@ -168,77 +147,6 @@ COLUMNS: tuple[InstrumentedAttribute[Any], ...] = (  # those of a Row, by name
     Result.regions,
     Result.error,
 )
-
-
-def _query(wanted: Filter) -> Select[Any]:
-    return matching(wanted, *COLUMNS).order_by(Inspection.id.desc())
-
-
-def matching(wanted: Filter, *columns: Any) -> Select[Any]:
-    """Select columns of the inspections that match, and of their results: not in any order."""
-    return (
-        select(*columns)
-        .select_from(Inspection)
-        .join(Result, Result.inspection_id == Inspection.id, isouter=not _judged(wanted))
-        .where(*_conditions(wanted))
-    )
-
-
-def _judged(wanted: Filter) -> bool:
-    """Whether only judged inspections can match: then a database may begin with the results."""
-    asked = (
-        wanted.model_version,
-        wanted.min_score,
-        wanted.max_score,
-        wanted.min_defect_area,
-        wanted.max_defect_area,
-    )
-    return wanted.verdict not in {None, PENDING} or any(value is not None for value in asked)
-
-
-def _conditions(wanted: Filter) -> Iterator[ColumnElement[bool]]:
-    yield from _within(wanted)
-    for column, value in (
-        (Inspection.product, wanted.product),
-        (Inspection.station, wanted.station),
-        (Inspection.line, wanted.line),
-        (Inspection.serial, wanted.serial),
-        (Inspection.lot, wanted.lot),
-        (Result.model_version, wanted.model_version),
-        (Result.verdict, None if wanted.verdict == PENDING else wanted.verdict),
-    ):
-        if value is not None:
-            yield column == value
-    if wanted.verdict == PENDING:
-        yield Result.inspection_id.is_(None)
-    yield from _sizes(wanted)
-    if wanted.reviewed == UNREVIEWED:
-        yield ~select(Review.id).where(Review.inspection_id == Inspection.id).exists()
-    elif wanted.reviewed is not None:
-        said = select(Review.inspection_id).where(Review.verdict == wanted.reviewed, newest())
-        yield Inspection.id.in_(said)
-
-
-def _sizes(wanted: Filter) -> Iterator[ColumnElement[bool]]:
-    if wanted.min_score is not None:
-        yield Result.score >= wanted.min_score
-    if wanted.max_score is not None:
-        yield Result.score <= wanted.max_score
-    if wanted.min_defect_area is not None or wanted.max_defect_area is not None:
-        yield has_regions()
-    if wanted.min_defect_area is not None:
-        yield largest_area() >= wanted.min_defect_area
-    if wanted.max_defect_area is not None:
-        yield largest_area() <= wanted.max_defect_area
-
-
-def _within(wanted: Filter) -> Iterator[ColumnElement[bool]]:
-    """Bound the ids, which begin with the capture time, so that an index and whole partitions are skipped."""
-    for key in (Inspection.id, Result.inspection_id) if _judged(wanted) else (Inspection.id,):
-        if wanted.since is not None:
-            yield key >= first_id(wanted.since)
-        if wanted.until is not None:
-            yield key < first_id(wanted.until)
 
 
 def _row(found: SqlRow[Any]) -> Row:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import Integer, Select, cast, extract, func
 from sqlalchemy.orm import Session
 
-from db.history import PENDING, Filter, matching
+from db.matching import PENDING, Filter, matching
 from db.reviewed import newest
 from db.tables import Inspection, Result, Review
 
@@ -97,20 +97,20 @@ def _slots(session: Session, wanted: Filter) -> Iterable[tuple[datetime, Figures
     slot = cast(func.floor(extract("epoch", Inspection.captured_at) / _SLOT_S), Integer)
     verdict = func.coalesce(Result.verdict, PENDING)
     for number, said, count in session.execute(
-        matching(wanted, slot, verdict, func.count()).group_by(slot, verdict)
+        matching(session, wanted, slot, verdict, func.count()).group_by(slot, verdict)
     ):
         at = datetime.fromtimestamp(number * _SLOT_S, UTC)
         yield at, replace(Figures(captured=count), **{said: count})
-    for number, said, review, count in session.execute(_reviewed(wanted, slot)):
+    for number, said, review, count in session.execute(_reviewed(session, wanted, slot)):
         reviewed = {f"reviewed_{said}": count}
         if review == "overrule":
             reviewed["escapes" if said == "ok" else "false_rejects"] = count
         yield datetime.fromtimestamp(number * _SLOT_S, UTC), Figures(**reviewed)
 
 
-def _reviewed(wanted: Filter, slot: Any) -> Select[Any]:
+def _reviewed(session: Session, wanted: Filter, slot: Any) -> Select[Any]:
     return (
-        matching(wanted, slot, Result.verdict, Review.verdict, func.count())
+        matching(session, wanted, slot, Result.verdict, Review.verdict, func.count())
         .join(Review, Review.inspection_id == Inspection.id)
         .where(newest(), Result.verdict.in_(("ok", "ng")), Review.verdict != "inconclusive")
         .group_by(slot, Result.verdict, Review.verdict)

@@ -21,7 +21,8 @@ from uuid import UUID
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
-from db.history import Filter, Row, matching, search
+from db.history import Row, search
+from db.matching import Filter, matching
 from db.tables import Inspection
 from pyramidion.drafts import whole
 from pyramidion.errors import UserError
@@ -102,7 +103,7 @@ def _written(piece: Path) -> tuple[int, UUID]:
 
 
 def _count(session: Session, wanted: Filter, after: UUID | None) -> int:
-    query = matching(wanted, func.count())
+    query = matching(session, wanted, func.count())
     if after is not None:
         query = query.where(Inspection.id < after)
     return session.scalar(query) or 0

@@ -10,7 +10,7 @@ from capture.frames import Frame
 from capture.live import simulated_frames
 from capture.simulator import GOOD, SimulatedLine, SimulatedPart
 from db import history, inspections
-from db.history import Filter
+from db.matching import Filter
 from pyramidion.context import Context
 from pyramidion.intake import await_verdicts, count_pending, take_in
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from starlette.datastructures import QueryParams
 
-from db.history import PENDING, Filter
+from db.matching import PENDING, Filter
 from db.tables import VERDICTS
 
 VERDICT_CHOICES = (*VERDICTS, PENDING)

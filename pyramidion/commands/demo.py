@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from db.history import Filter, search
+from db.history import search
+from db.matching import Filter
 from db.settings import DatabaseSettings
 from pyramidion import services
 from pyramidion.commands.up import stop_on_signals, tend_until

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from db.history import Filter
+from db.matching import Filter
 from pyramidion.errors import UserError
 
 
@@ -80,7 +80,7 @@ def read(
             if value is not None and not math.isfinite(value):
                 raise UserError(f"{name} is {value}, but is a finite number")
         if least is not None and most is not None and least > most:
-            raise UserError(f"--min-{what} {least} is above --max-{what} {most}: nothing lies between")
+            raise UserError(f"--min-{what} {least} is above --max-{what} {most}: no {what} lies between")
     return Filter(
         product=product,
         station=station,

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import history, inspections, results
-from db.history import Filter
 from db.ids import uuid7
+from db.matching import Filter
 from db.tables import Review
 
 Accept = Callable[..., list[UUID]]

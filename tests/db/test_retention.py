@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from db import history, inspections, models, partitions, results, sample
 from db.engine import session_factory
-from db.history import Filter, LetGoError
+from db.history import LetGoError
 from db.ids import uuid7
 from db.imagestore import ImageStore, MissingBlobError, key_of, open_image_store
 from db.ledger import unsealed
@@ -23,6 +23,7 @@ from db.ledger.facts import Kind
 from db.ledger.seal import seal
 from db.ledger.settings import LedgerSettings
 from db.ledger.verify import Report, Wanted, verify
+from db.matching import Filter
 from db.retention import acts, policy
 from db.retention.policy import RetentionError, Terms
 from db.settings import DatabaseSettings

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from db import results
 from db.facets import facets
-from db.history import Filter
 from db.ids import uuid7
+from db.matching import Filter
 from db.tables import Review
 from db.trends import Figures, InvalidShiftsError, _period, trend
 

@@ -13,8 +13,9 @@ import pytest
 from sqlalchemy.orm import Session
 
 from db import inspections, models, results
-from db.history import Filter, search
+from db.history import search
 from db.ids import uuid7
+from db.matching import Filter
 from pyramidion import exporting
 from pyramidion.context import open_context
 from pyramidion.errors import UserError
