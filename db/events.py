@@ -1,12 +1,15 @@
 """The audit trail's events."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.ids import uuid7
+from db.ids import first_id, uuid7
 from db.ledger import unsealed
 from db.ledger.facts import Kind
 from db.ledger.heads import moment
@@ -36,6 +39,31 @@ def record(
     session.flush()
     unsealed.add(session, Kind.EVENT, [event.id])
     return event.id
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which events to give; what is None doesn't matter. `kind` may be the beginning of one, up to a dot."""
+
+    kind: str | None = None
+    subject: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+def told(session: Session, asked: Asked, limit: int | None = None) -> Iterator[Event]:
+    """Give events, newest first, without holding them in memory."""
+    query = select(Event).order_by(Event.id.desc()).limit(limit)
+    if asked.kind is not None:
+        beginning = Event.kind.startswith(asked.kind.rstrip(".") + ".", autoescape=True)
+        query = query.where((Event.kind == asked.kind) | beginning)
+    if asked.subject is not None:
+        query = query.where(Event.subject == asked.subject)
+    if asked.since is not None:
+        query = query.where(Event.id >= first_id(asked.since))
+    if asked.until is not None:
+        query = query.where(Event.id < first_id(asked.until))
+    yield from session.scalars(query.execution_options(yield_per=500))
 
 
 def _bind(event: Event) -> None:

@@ -1,12 +1,14 @@
 """`pyramidion audit`: proving that the history is what it was."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pyramidion.commands.events import events
 from pyramidion.commands.evidence import export
+from pyramidion.commands.filters import utc
 from pyramidion.commands.replay import replay
 from pyramidion.errors import FAILED, UserError
 from pyramidion.output import err, out, print_json
@@ -23,6 +25,7 @@ app = typer.Typer(
 
 app.command()(export)
 app.command()(replay)
+app.command()(events)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -81,8 +84,8 @@ def verify(
             raise UserError(f"there is no file {file}: name one of block heads with --heads")
     context, settings = open_context(), LedgerSettings()
     wanted = Wanted(
-        since=_utc(since),
-        until=_utc(until),
+        since=utc(since),
+        until=utc(until),
         trusted=trusted,
         signer=open_signer(settings),
         heads=[settings.anchor_file(), *(heads or ())],
@@ -162,10 +165,6 @@ def _key(text: str) -> str:
     if len(key) < 16 or not set(key) <= set("0123456789abcdef"):
         raise UserError(f"--trust {text!r}: give 16 or more hexadecimal digits of the key's id")
     return key
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    return time if time is None or time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _as_dict(report: "Report") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -22,13 +23,13 @@ def doctor(
     only: Annotated[
         str | None,
         typer.Option(
-            help="Check one thing: settings, database, images, broker, device, models, workers, beat, ledger "
-            "or disk."
+            help="Check one thing: settings, database, images, broker, device, models, workers, beat, "
+            "ledger, accounts or disk."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Check settings, broker, database, image store, device, models, workers, clock, ledger and disk."""
+    """Check settings, services, device, models, workers, clock, ledger, accounts and disk."""
     checks = dict(_checks())
     if only is not None and only not in checks:
         raise UserError(f"no check {only!r}: use one of {', '.join(checks)}")
@@ -65,6 +66,7 @@ def _checks() -> Iterator[tuple[str, Check]]:
     yield "workers", _workers
     yield "beat", _beat
     yield "ledger", _ledger
+    yield "accounts", _accounts
     yield "disk", _disk
 
 
@@ -200,6 +202,24 @@ def _ledger() -> str:
             f"block heads can't be told to {', '.join(failing)}: see the settings PYRAMIDION_ANCHOR_*"
         )
     return f"{found.blocks} blocks, {found.waiting.facts} facts wait, for {found.waiting.lag_s:.0f} s"
+
+
+def _accounts() -> str:
+    from db import users
+    from db.events import Asked, told
+    from pyramidion.context import open_context
+
+    since = datetime.now(UTC) - timedelta(days=1)
+    with open_context().reading() as session:
+        locked = sorted({str(one.subject) for one in told(session, Asked("user.locked", since=since))})
+        refused = sum(1 for _ in told(session, Asked(users.REFUSED, since=since)))
+        accounts = len(users.everyone(session))
+    if locked:
+        raise UserError(
+            f"wrong passwords locked {', '.join(locked)} within a day: ask them whether that was they; "
+            "`pyramidion audit events --kind user` says when"
+        )
+    return f"{accounts} accounts, {refused} signatures refused within a day"
 
 
 def _disk() -> str:

@@ -72,7 +72,7 @@ def read(
     max_defect: float | None = None,
 ) -> Filter:
     """Make the filter; raises UserError for one that can match nothing."""
-    since, until = _utc(since), _utc(until)
+    since, until = utc(since), utc(until)
     if since is not None and until is not None and since >= until:
         raise UserError(f"--since {since} is not before --until {until}: nothing lies between them")
     for what, least, most in (("score", min_score, max_score), ("defect", min_defect, max_defect)):
@@ -99,5 +99,5 @@ def read(
     )
 
 
-def _utc(time: datetime | None) -> datetime | None:
+def utc(time: datetime | None) -> datetime | None:
     return time if time is None or time.tzinfo else time.replace(tzinfo=UTC)

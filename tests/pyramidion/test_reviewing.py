@@ -133,6 +133,9 @@ def test_a_model_is_promoted_by_who_signs_for_it(
     assert [one["version"] for one in json.loads(type_("models", "--json").stdout) if one["champion"]] == [
         version
     ]
+    shown = type_("audit", "events", "--kind", "model").stdout
+    assert "model.promoted tile by ada: " in shown
+    assert "; signed by Ada Lovelace (ada) at 20" in shown
     assert type_("audit", "seal").exit_code == 0
     assert type_("audit", "verify").exit_code == 0
 
@@ -147,8 +150,21 @@ def test_accounts_are_kept_by_the_administrator(ada: None, type_: Callable[..., 
     assert "password_hash" not in listed
 
 
+def test_guessing_is_seen_by_the_doctor_and_in_the_trail(ada: None, type_: Callable[..., Result]) -> None:
+    assert "1 accounts, 0 signatures refused" in type_("doctor", "--only", "accounts").stdout
+    for _ in range(users.FAILURES):
+        said(type_("users", "password", "ada", lines=("a wild guess", "another one")))
+    examined = type_("doctor", "--only", "accounts")
+    assert (examined.exit_code, "locked ada within a day" in examined.stdout) == (1, True)
+    told = json.loads(type_("audit", "events", "--kind", "user", "--subject", "ada", "--json").stdout)
+    kinds = [one["kind"] for one in told]
+    assert kinds[:3] == ["user.locked", "user.refused", "user.refused"]
+    assert kinds[-2:] == ["user.password_changed", "user.added"]
+    assert "only the newest 1 are shown" in type_("audit", "events", "--limit", "1").stdout
+
+
 def test_a_refusal_is_a_sentence_and_an_exit_code(run: Any, rejected: UUID) -> None:
     signing = {"PYRAMIDION_REQUIRE_SIGNATURE": "overrule"}
-    refused = run("review", str(rejected)[:20], "overrule", "--reason-code", "lighting", env=signing)
+    refused = run("review", str(rejected)[:30], "overrule", "--reason-code", "lighting", env=signing)
     assert refused.code == 1
     assert refused.err.startswith("error: overruling an ng takes an electronic signature here")
