@@ -1,15 +1,13 @@
-"""How fast a long history answers: `pyramidion bench history`, or `python -m benchmarks.history`.
+"""How fast a long history answers: `pyramidion bench history`.
 
-Makes a history of `--rows` inspections with results in an empty database, month by month as a plant would
+Makes a history of inspections with results in an empty database, month by month as a plant would
 (20 stations on 4 lines, 8 products, lots of 500 parts, 12 months, 1.5 % ng; maps for 1 in 1000, reviews for
 a third of the ng), and asks it what auditors ask, each question many times with other values. At 100,000, at
 a million and at the end: how it grows. Rows are loaded past the ledger; the insert rate is measured through
 the application, ledger's waiting room included. The database is removed at the end.
 """
 
-import argparse
 import hashlib
-import json
 import random
 import statistics
 import tempfile
@@ -372,28 +370,3 @@ def table(found: dict[str, Any]) -> str:
     ]
     rates = " | ".join(f"{step['inserted_per_s']:.0f}" for step in steps)
     return "\n".join([*lines, f"| inspections with verdicts inserted a second | {rates} |"])
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument(
-        "--database", default="sqlite", help="sqlite, postgresql (embedded), or a server's URL"
-    )
-    parser.add_argument("--repeats", type=int, default=200)
-    parser.add_argument("--plans", action="store_true")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    found = run(options.rows, options.database, options.repeats, with_plans=options.plans)
-    if options.json:
-        print(json.dumps(found, indent=1))
-        return
-    print(table(found))
-    for name, plan in found["plans"].items():
-        print(f"\n{name}\n{plan}")
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pyramidion.commands import audit, models, retention, users
+from pyramidion.commands import audit, bench, models, retention, users
 from pyramidion.commands.backup import backup, restore
 from pyramidion.commands.capture import capture
 from pyramidion.commands.demo import demo
@@ -80,6 +80,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(audit.app, name="audit")
 app.add_typer(users.app, name="users")
 app.add_typer(retention.app, name="retention")
+app.add_typer(bench.app, name="bench")
 services: tuple[Callable[..., None], ...] = (worker, beat, serve, migrate)
 for command in services:
     app.command(rich_help_panel="What services run")(command)

@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import select
@@ -101,14 +101,19 @@ class Blobs:
         with self._reading() as session:
             query = select(AnomalyMap.inspection_id, AnomalyMap.data)
             wanted = [UUID(blob.id) for blob in blobs]
-            found = {  # SQLite keeps text in any column, which a tamperer may use
-                str(id_): sha256(data).hexdigest() if isinstance(data, bytes) else None
+            found = {
+                str(id_): _hash(data)
                 for id_, data in session.execute(query.where(AnomalyMap.inspection_id.in_(wanted)))
             }
         lawful = self._let_go([blob for blob in blobs if found.get(blob.id) == _NOTHING])
         for blob in blobs:
             if found.get(blob.id) != blob.sha256 and blob not in lawful:
                 yield blob.bad("the bytes of the anomaly map were changed")
+
+
+def _hash(data: Any) -> str | None:
+    """Hash bytes; SQLite keeps text in any column, which a tamperer may use."""
+    return sha256(data).hexdigest() if isinstance(data, bytes) else None
 
 
 def _named(kind: Kind, content: bytes, block: int) -> _Blob | None:

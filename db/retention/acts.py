@@ -197,7 +197,7 @@ def _reviews(session: Session, ids: Sequence[UUID]) -> Iterator[UUID]:
 def _told(
     one: Due, inspections: int, things: int, root: bytes, signature: dict[str, Any] | None, **more: Any
 ) -> dict[str, Any]:
-    told = {
+    return {
         "what": one.what,
         "verdict": one.verdict,
         "days": one.days,
@@ -206,9 +206,9 @@ def _told(
         "inspections": inspections,
         "facts": things,
         "root": root.hex(),
+        "signature": signature,
         **more,
     }
-    return told if signature is None else {**told, "signature": signature}
 
 
 def _delete(session: Session, act: UUID, what: What) -> None:

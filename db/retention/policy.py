@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from db import events
+from db import approvals, events
 from db.inspections import require_product
 from db.ledger.released import POLICY
 from db.tables import VERDICTS, Event
@@ -112,7 +112,7 @@ def set_rule(
 ) -> UUID:
     """Set the terms of a product and a verdict, or with None remove their rule; gives the event.
 
-    Raises RetentionError, and db.inspections.UnknownProductError.
+    Raises RetentionError, db.inspections.UnknownProductError, and db.approvals.SignatureRequiredError.
     """
     if product is not None:
         require_product(session, product)
@@ -121,8 +121,9 @@ def set_rule(
     if terms is None and (product, verdict) not in {(one.product, one.verdict) for one in rules(session)}:
         raise RetentionError("there is no such rule; `pyramidion retention` lists those there are")
     said: dict[str, Any] = {"removed": True} if terms is None else asdict(terms)
-    detail = {"verdict": verdict, **said, "why": why}
-    return events.record(session, POLICY, actor, product, _signed(detail, signature))
+    approvals.require("policy", signature)
+    detail = {"verdict": verdict, **said, "why": why, "signature": signature}
+    return events.record(session, POLICY, actor, product, detail)
 
 
 def holds(session: Session) -> dict[str, Hold]:
@@ -158,13 +159,13 @@ def hold(session: Session, lot: str, actor: str, why: str) -> None:
 
 
 def lift(session: Session, lot: str, actor: str, why: str, signature: dict[str, Any] | None = None) -> None:
-    """Let the policy have a lot again. Raises RetentionError where it is not held."""
+    """Let the policy have a lot again.
+
+    Raises RetentionError where it is not held, and db.approvals.SignatureRequiredError.
+    """
     held = holds(session)
     if lot not in held:
         names = ", ".join(sorted(held)) or "none"
         raise RetentionError(f"lot {lot!r} is not held (held: {names})")
-    events.record(session, LIFTED, actor, lot, _signed({"why": why}, signature))
-
-
-def _signed(detail: dict[str, Any], signature: dict[str, Any] | None) -> dict[str, Any]:
-    return detail if signature is None else {**detail, "signature": signature}
+    approvals.require("retention", signature)
+    events.record(session, LIFTED, actor, lot, {"why": why, "signature": signature})

@@ -10,10 +10,11 @@ import typer
 from rich.table import Table
 
 from pyramidion.output import err, out, print_json
+from pyramidion.passwords import SignAs, password_of
 
 if TYPE_CHECKING:
     from db.retention.acts import Act
-    from db.retention.policy import Rule
+    from db.retention.policy import Rule, Terms
 
 _FOR_EVER = "for ever"
 
@@ -77,26 +78,32 @@ def set_(
     images_days: Annotated[int | None, typer.Option(help="Days for images; unset: as long as rows.")] = None,
     maps_days: Annotated[int | None, typer.Option(help="Days for maps; unset: as long as rows.")] = None,
     rows_days: Annotated[int | None, typer.Option(help="Days for rows; unset: for ever.")] = None,
+    sign_as: SignAs = None,
 ) -> None:
     """Set the terms of a product and a verdict; the rule that names most of them counts."""
     from db.retention import policy
 
-    _set(product, verdict, policy.Terms(images_days, maps_days, rows_days), why)
+    _set(product, verdict, policy.Terms(images_days, maps_days, rows_days), why, sign_as)
 
 
 @app.command()
-def remove(why: Why, product: Product = None, verdict: OfVerdict = None) -> None:
+def remove(why: Why, product: Product = None, verdict: OfVerdict = None, sign_as: SignAs = None) -> None:
     """Take a rule back; the next wider one counts then."""
-    _set(product, verdict, None, why)
+    _set(product, verdict, None, why, sign_as)
 
 
-def _set(product: str | None, verdict: Verdict | None, terms: Any, why: str) -> None:
+def _set(
+    product: str | None, verdict: Verdict | None, terms: "Terms | None", why: str, sign_as: str | None
+) -> None:
+    from db import signatures
     from db.retention import policy
     from pyramidion.context import open_context
 
     of = None if verdict is None else verdict.value
-    with open_context().sessions.begin() as session:
-        policy.set_rule(session, product, of, terms, getpass.getuser(), why)
+    context, password = open_context(), password_of(sign_as)
+    with context.sessions.begin() as session:
+        signature = signatures.approval(session, "policy", sign_as, password, f"approval: {why}")
+        policy.set_rule(session, product, of, terms, _actor(signature), why, signature)
     done = "has no rule of its own" if terms is None else "is kept as said"
     out.print(f"product {product or 'any'}, verdict {of or 'any'} {done}; nothing is let go before its turn")
 
@@ -113,22 +120,27 @@ def hold(lot: Lot, why: Why) -> None:
 
 
 @app.command()
-def lift(lot: Lot, why: Why) -> None:
+def lift(lot: Lot, why: Why, sign_as: SignAs = None) -> None:
     """Lift the hold of LOT: its terms count again."""
+    from db import signatures
     from db.retention import policy
     from pyramidion.context import open_context
 
-    with open_context().sessions.begin() as session:
-        policy.lift(session, lot, getpass.getuser(), why)
+    context, password = open_context(), password_of(sign_as)
+    with context.sessions.begin() as session:
+        signature = signatures.approval(session, "retention", sign_as, password, f"approval: {why}")
+        policy.lift(session, lot, _actor(signature), why, signature)
     out.print(f"lot {lot} is no longer held", markup=False, highlight=False)
 
 
 @app.command()
 def apply(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is due.")] = False,
+    sign_as: SignAs = None,
     as_json: AsJson = False,
 ) -> None:
     """Let go now what is due; a worker does it every hour."""
+    from db import signatures
     from db.leases import lease
     from db.retention import acts
     from pyramidion.context import open_context
@@ -139,13 +151,21 @@ def apply(
         with context.reading() as session:
             _report(acts.plan(session, datetime.now(UTC)), as_json, done=False)
         return
+    password = password_of(sign_as)
     with lease(context.sessions, "retain", 3600) as mine:
         if not mine:
             raise UserError("a worker is letting go what is due right now: look again in a while")
-        archive = context.settings.retention_archive
+        with context.sessions.begin() as session:
+            signature = signatures.approval(session, "retention", sign_as, password, "approval: let go")
         found: list[Act] = []
         with err.status("letting go what is due"):
-            found += acts.apply(context.sessions, context.store, getpass.getuser(), archive=archive)
+            found += acts.apply(
+                context.sessions,
+                context.store,
+                _actor(signature),
+                archive=context.settings.retention_archive,
+                signature=signature,
+            )
     _report(found, as_json, done=True)
 
 
@@ -163,6 +183,10 @@ def _report(acts: "list[Act]", as_json: bool, *, done: bool) -> None:
             markup=False,
             highlight=False,
         )
+
+
+def _actor(signature: dict[str, Any] | None) -> str:
+    return getpass.getuser() if signature is None else str(signature["user"])
 
 
 def _rule(rule: "Rule") -> dict[str, Any]:

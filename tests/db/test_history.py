@@ -45,12 +45,16 @@ def test_filters_narrow_and_combine(
     ok, ng, error = (accepted(serial=serial, lot="A", line="L1")[0] for serial in ("1", "2", "3"))
     (pending,) = accepted(product="gear", station="s2", lot="B", captured_at=noon + hour)
     judged = {"threshold": 0.5, "model_version": model_version, "error": None}
+
+    def box(area: float) -> dict[str, float]:
+        return {"x": 1, "y": 1, "width": 20, "height": 20, "area": area, "peak": 0.8}
+
     with sessions.begin() as session:
         results.record(
             session,
             [
                 new_result(ok, verdict="ok", score=0.2, **judged),
-                new_result(ng, verdict="ng", score=0.8, **judged),
+                new_result(ng, verdict="ng", score=0.8, regions=[box(20), box(300)], **judged),
                 new_result(error),
             ],
         )
@@ -71,6 +75,11 @@ def test_filters_narrow_and_combine(
         (Filter(max_score=0.5), [ok]),
         (Filter(min_score=0.2, max_score=0.8, verdict="ng"), [ng]),
         (Filter(product="gear", verdict="ok"), []),
+        (Filter(product="tile", min_score=0.1), [ng, ok]),
+        (Filter(product="tile", verdict="pending"), []),
+        (Filter(min_defect_area=300), [ng]),
+        (Filter(min_defect_area=21, max_defect_area=299), []),
+        (Filter(max_defect_area=300, lot="A"), [ng]),
     ):
         with sessions() as session:
             assert [row.id for row in history.search(session, wanted, 10)] == expected, wanted

@@ -30,7 +30,7 @@ from db.settings import DatabaseSettings
 from db.tables import AnomalyMap, Attempt, Event, Inspection, ReleasedFact, Result, Review
 
 OLD = datetime(2026, 3, 1, 12, tzinfo=UTC)  # of the tests' inspections
-DAYS = (datetime.now(UTC) - OLD).days
+POSTGRESQL = pytest.mark.parametrize("database", ["postgresql"], indirect=True)  # SQLite has no partitions
 
 
 @dataclass
@@ -335,10 +335,9 @@ def test_a_map_that_was_emptied_without_an_act_is_found(line: Line) -> None:
     assert (bad.kind, bad.id, bad.why) == ("result", str(id_), "the bytes of the anomaly map were changed")
 
 
+@POSTGRESQL
 @pytest.mark.parametrize("archive", [False, True])
 def test_a_month_of_which_all_is_due_goes_as_a_whole(line: Line, archive: bool) -> None:
-    if line.engine.dialect.name == "sqlite":
-        pytest.skip("SQLite has no partitions")
     march, april = OLD.replace(day=1, hour=0), OLD.replace(month=4, day=1, hour=0)
     with line.engine.begin() as connection:
         assert partitions.make(connection, [march, april]) == [march, april]
@@ -364,9 +363,8 @@ def test_a_month_of_which_all_is_due_goes_as_a_whole(line: Line, archive: bool) 
     assert (report.bad, report.released) == ([], 6)
 
 
+@POSTGRESQL
 def test_a_month_with_something_that_stays_loses_the_rest_row_by_row(line: Line) -> None:
-    if line.engine.dialect.name == "sqlite":
-        pytest.skip("SQLite has no partitions")
     with line.engine.begin() as connection:
         partitions.make(connection, [OLD.replace(day=1, hour=0)])
     line.judged("ng", lot="L1")

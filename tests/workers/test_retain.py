@@ -1,0 +1,62 @@
+"""The hourly task: months ahead, and what the policy lets go, by one worker at a time."""
+
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine, func, select, text
+from sqlalchemy.orm import Session, sessionmaker
+
+from db import inspections, models, partitions, results
+from db.ids import uuid7
+from db.imagestore import key_of, open_image_store
+from db.leases import lease
+from db.retention import policy
+from db.settings import DatabaseSettings
+from db.tables import Inspection
+from workers.retain import retain
+
+
+@pytest.fixture
+def old_part(sessions: sessionmaker[Session]) -> None:
+    """A part that was judged 400 days ago."""
+    at = datetime.now(UTC) - timedelta(days=400)
+    store = open_image_store(DatabaseSettings())
+    sha256 = store.put(b"image").rsplit("/", 1)[-1]
+    names = ("tile", "s1", None, None, None)
+    image = (sha256, key_of(sha256), 5, 1, 1, "PNG")
+    with sessions.begin() as session:
+        models.ensure_product(session, "tile")
+        inspections.accept(session, [inspections.NewInspection(uuid7(at), *names, at, at, *image)])
+        (id_,) = session.scalars(select(Inspection.id))
+        why = "no image"
+        results.record(
+            session, [results.NewResult(id_, "error", None, None, None, "w", 1, at, {}, [], why, None)]
+        )
+
+
+def test_the_task_makes_months_and_lets_go_what_is_due(
+    sessions: sessionmaker[Session], engine: Engine, old_part: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    retain.run()
+    count = select(func.count()).select_from(Inspection)
+    with sessions() as session:
+        assert session.scalar(count) == 1  # without a policy all is kept
+    with sessions.begin() as session:
+        policy.set_rule(session, "tile", None, policy.Terms(rows_days=365), "engineer", "storage")
+        if engine.dialect.name == "postgresql":
+            last = partitions.months(session.connection())[-1]
+            for table in reversed(partitions.TABLES):
+                session.execute(text(f"DROP TABLE {partitions.name_of(table, last)} CASCADE"))
+    with lease(sessions, "retain", 60) as mine:
+        assert mine
+        retain.run()  # another one is at it
+        with sessions() as session:
+            assert session.scalar(count) == 1
+    retain.run()
+    with sessions() as session:
+        assert session.scalar(count) == 0
+        if engine.dialect.name == "postgresql":
+            assert partitions.months(session.connection())[-1] == last
+    assert "let go the rows of 1 inspections (tile, error)" in caplog.text
