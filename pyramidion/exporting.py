@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -24,7 +23,7 @@ from sqlalchemy.orm import Session
 from db.history import Row, search
 from db.matching import Filter, matching
 from db.tables import Inspection
-from pyramidion.drafts import whole
+from pyramidion.drafts import whole, whole_folder
 from pyramidion.errors import UserError
 
 if TYPE_CHECKING:
@@ -90,10 +89,8 @@ def _open_pieces(file: Path, wanted: Filter, form: Form) -> Path:
                 "with that one, or remove the folder"
             )
         return pieces
-    draft = pieces.with_name(f"{pieces.name}.{os.getpid()}")
-    draft.mkdir(parents=False)
-    (draft / note.name).write_text(asked, encoding="utf-8")
-    draft.rename(pieces)
+    with whole_folder(pieces) as draft:
+        (draft / note.name).write_text(asked, encoding="utf-8")
     return pieces
 
 

@@ -1,5 +1,6 @@
 """Changing the key that seals."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from db.ledger import keys
 from db.ledger.settings import LedgerSettings
 from db.ledger.signers import LedgerKeyError, Signer, make_key, open_signer
+from db.tables import LedgerKey
 
 
 def rotate(
@@ -30,7 +32,8 @@ def rotate(
             "PYRAMIDION_LEDGER_KEY_PATH or PYRAMIDION_LEDGER_KEY_FILE to it afterwards"
         )
     with sessions() as session:
-        if not keys.known(session):
+        known = keys.known(session)
+        if not known:
             raise LedgerKeyError("the ledger has no key yet: `pyramidion audit seal` makes the first one")
     present = None if lost else open_signer(settings)
     if present is None and not lost:
@@ -38,15 +41,13 @@ def rotate(
             f"no key at {settings.key_path()} could sign for a new one: restore it; where it is lost: --lost"
         )
     file = to or settings.key_path().with_name("next.pem")
+    if not file.exists():  # else an earlier call may have introduced it
+        _require_newest(known, present)
     new = make_key(file)
     with sessions.begin() as session:
         known = keys.known(session)
         if known[-1].id != new.key_id:  # else an earlier call got as far as this
-            if present is not None and present.key_id != known[-1].id:
-                raise LedgerKeyError(
-                    f"only the newest key, {known[-1].id[:16]}, may sign for another; this is "
-                    f"{present.key_id[:16]}: set PYRAMIDION_LEDGER_KEY_PATH to its file"
-                )
+            _require_newest(known, present)
             keys.introduce(session, known, present or new, new, timedelta(0) if lost else overlap)
     if to is not None:
         return new, file
@@ -55,3 +56,11 @@ def rotate(
         place.replace(place.with_name(f"retired-{present.key_id[:16]}.pem"))
     file.replace(place)
     return new, place
+
+
+def _require_newest(known: Sequence[LedgerKey], present: Signer | None) -> None:
+    if present is not None and present.key_id != known[-1].id:
+        raise LedgerKeyError(
+            f"only the newest key, {known[-1].id[:16]}, may sign for another; this is "
+            f"{present.key_id[:16]}: set PYRAMIDION_LEDGER_KEY_PATH to its file"
+        )

@@ -44,7 +44,9 @@ def dump(connection: Connection, settings: DatabaseSettings, file: Path, told: T
             # In the transaction that is open: in one of its own it would start anew with every commit.
             source.backup(target, pages=_PAGES, progress=lambda _, left, total: told(total - left, total))
     except sqlite3.Error as error:
-        raise UserError(f"the database can't be copied to {file}: {error}") from None
+        raise UserError(
+            f"the database can't be copied to {file.parents[1]}: {error}. The backups in it are as they were"
+        ) from None
 
 
 def is_empty(engine: Engine, settings: DatabaseSettings) -> bool:

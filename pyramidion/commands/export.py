@@ -57,6 +57,8 @@ def export(
     kind = exporting.form_of(file, form)
     if not file.absolute().parent.is_dir():
         raise UserError(f"{file.absolute().parent} is no folder: make it, or name another place")
+    if file.exists() and not file.is_file():  # whose place would be taken
+        raise UserError(f"{file} is no file: name one to write; `pyramidion results --csv` writes to a pipe")
     columns = TextColumn("exporting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with open_context().reading() as session, Progress(*columns, console=err) as bar:
         task = bar.add_task("", total=None)

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,10 +14,11 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from db import events
 from db.engine import make_engine, session_factory
-from db.ledger.signers import LedgerKeyError
+from db.ledger.signers import LedgerKeyError, make_key
 from db.migrate import upgrade
 from db.settings import DatabaseSettings
 from pyramidion.commands import audit
+from pyramidion.commands.evidence import export as evidence
 from pyramidion.errors import UserError
 
 
@@ -103,6 +104,36 @@ def test_a_key_is_changed_and_a_lost_one_is_not_passed_over(
         audit.verify()
     assert "is not signed for by key" in capsys.readouterr().out
     audit.verify(trust=[trust])
+
+
+@pytest.mark.parametrize(
+    ("damage", "said", "verifying"),
+    [
+        (lambda _: None, "restore it", nullcontext()),
+        (Path.mkdir, "can't be read: Is a directory", pytest.raises(LedgerKeyError)),
+        (Path.touch, "is no private Ed25519 key", pytest.raises(LedgerKeyError)),
+        (make_key, "the ledger does not know key|only the newest key", pytest.raises(typer.Exit)),
+    ],
+    ids=["missing", "unreadable", "empty", "another"],
+)
+def test_without_its_key_nothing_is_sealed_and_nothing_half_written_is_left(
+    happen: Any, home: Path, tmp_path: Path, damage: Callable[[Path], Any], said: str, verifying: Any
+) -> None:
+    happen(1)
+    audit.seal()
+    happen(1)
+    file = home / "ledger" / "key.pem"
+    file.unlink()
+    damage(file)
+    before = sorted(file.parent.iterdir())
+    for refused in (audit.seal, audit.rotate, lambda: evidence(output=tmp_path / "lot.zip", lot="L")):
+        with pytest.raises(LedgerKeyError, match=said):
+            refused()
+    with verifying:
+        audit.verify()
+    audit.status()
+    assert sorted(file.parent.iterdir()) == before
+    assert not list(tmp_path.glob("*lot.zip*"))
 
 
 @pytest.mark.parametrize(
