@@ -27,6 +27,7 @@ LONGEST_PASSWORD: Final = 1024
 FAILURES: Final = 5  # wrong passwords in a row that lock an account ...
 LOCKED_FOR: Final = timedelta(minutes=15)  # ... for so long
 REFUSED: Final = "user.refused"
+UNKNOWN: Final = "unknown"  # who it was that gave a wrong password, nobody knows
 # The events that say what an account is, each with `state`.
 CHANGES: Final = (
     "user.added",
@@ -209,9 +210,7 @@ def _note(session: Session, user: User, kind: str, actor: str, why: str | None =
 def _note_failure(session: Session, name: str, purpose: str, why: str) -> None:
     subject = name[:LONGEST_NAME] or None
     with session_factory(session.get_bind()).begin() as own:  # type: ignore[arg-type]  # of an engine
-        events.record(
-            own, REFUSED, name[:LONGEST_NAME] or "nobody", subject, {"purpose": purpose, "why": why}
-        )
+        events.record(own, REFUSED, UNKNOWN, subject, {"purpose": purpose, "why": why})
         user = _find(own, name)
         if user is None or why != _WRONG:
             return
@@ -220,4 +219,4 @@ def _note_failure(session: Session, name: str, purpose: str, why: str) -> None:
             user.failed_attempts = 0
             user.locked_until = datetime.now(UTC) + LOCKED_FOR
             until = user.locked_until.isoformat(timespec="seconds")
-            events.record(own, "user.locked", name, name, {"until": until, "purpose": purpose})
+            events.record(own, "user.locked", UNKNOWN, name, {"until": until, "purpose": purpose})

@@ -42,10 +42,11 @@ def events(
     for event in found[: limit or SHOWN]:
         detail = dict(event.detail)
         signature = detail.pop("signature", None)
-        words = ", ".join(f"{name} {_plain(value)}" for name, value in detail.items() if value is not None)
+        detail.pop("state", None)  # of an account: for `audit verify` to compare
+        words = "".join(f", {name} {_plain(value)}" for name, value in detail.items() if value is not None)
         what = event.kind if event.subject is None else f"{event.kind} {event.subject}"
         out.print(
-            f"{event.at:%Y-%m-%d %H:%M:%S} {what} by {event.actor}: {words}{signed(signature)}",
+            f"{event.at:%Y-%m-%d %H:%M:%S} {what} by {event.actor}{words}{signed(signature)}",
             markup=False,
             highlight=False,
             soft_wrap=True,

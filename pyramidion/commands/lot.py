@@ -39,5 +39,6 @@ def lot(
         "complete: each part has its verdict"
         if found.is_complete
         else f"not complete: {found.pending} wait for a verdict; `pyramidion doctor` says who should judge",
+        highlight=False,
         soft_wrap=True,
     )

@@ -93,7 +93,7 @@ def test_whoever_is_refused_learns_no_reason_and_leaves_a_trace(sessions: Sessio
             act(sessions, name, password)
         assert str(refused.value) == str(users.WrongCredentialsError())
         last = told(sessions)[-1]
-        assert (last.kind, last.subject) == (users.REFUSED, name)
+        assert (last.kind, last.actor, last.subject) == (users.REFUSED, "unknown", name)
         assert last.detail == {"purpose": "signature: approval: new model", "why": who}
     assert "act.begun" not in {one.kind for one in told(sessions)}
 

@@ -134,7 +134,7 @@ def test_a_model_is_promoted_by_who_signs_for_it(
         version
     ]
     shown = type_("audit", "events", "--kind", "model").stdout
-    assert "model.promoted tile by ada: " in shown
+    assert "model.promoted tile by ada, model " in shown
     assert "; signed by Ada Lovelace (ada) at 20" in shown
     assert type_("audit", "seal").exit_code == 0
     assert type_("audit", "verify").exit_code == 0
