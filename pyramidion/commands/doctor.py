@@ -83,11 +83,20 @@ def _settings() -> str:
 
 
 def _database() -> str:
-    from db import migrate
+    from db import migrate, partitions
     from db.settings import redacted
     from pyramidion.context import open_context
 
-    return f"{redacted(open_context().settings.url())} at revision {migrate.head()}"
+    context = open_context()
+    with context.engine.connect() as connection:
+        months = partitions.months(connection)
+    following = partitions.after(partitions.month_of(datetime.now(UTC)))
+    if months and following not in months:
+        raise UserError(
+            f"no partition is there for {following:%Y-%m}, so its rows can't be dropped as a whole one day: "
+            "are a worker of the queue train and a beat running? `pyramidion migrate` makes the months ahead"
+        )
+    return f"{redacted(context.settings.url())} at revision {migrate.head()}"
 
 
 def _images() -> str:

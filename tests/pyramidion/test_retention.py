@@ -2,11 +2,14 @@
 
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
+from db import partitions
 from db.engine import make_engine, session_factory
 from db.migrate import upgrade
 from db.models import ensure_product
@@ -85,3 +88,17 @@ def test_a_policy_may_take_a_signature(run: Any, home: Path) -> None:
     assert events(home) == []
     refused = run("retention", "apply", env=env)
     assert "--sign-as USER" in refused.err
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_doctor_tells_that_no_month_was_made_ahead_and_migrate_makes_it(
+    run: Any, engine: Engine, database: DatabaseSettings
+) -> None:
+    following = partitions.after(partitions.month_of(datetime.now(UTC)))
+    with engine.begin() as connection:
+        partitions.remove(connection, following, archive=False)
+    answer = run("doctor", "--only", "database")
+    assert answer.code == 1
+    assert f"no partition is there for {following:%Y-%m}" in " ".join(answer.out.split())
+    assert run("migrate").code == 0
+    assert run("doctor", "--only", "database").code == 0

@@ -7,6 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from db.retention import acts, policy
 from db.settings import DatabaseSettings
 
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}"
@@ -179,3 +180,22 @@ def test_an_image_that_does_not_decode_is_said_plainly(page: httpx.Client, plant
     assert "can&#39;t be decoded" in page.get(f"/inspections/{id_}").text
     assert page.get(f"/inspections/{id_}/view.png").status_code == 404
     assert page.get(f"/inspections/{id_}/image").content.startswith(b"\x89PNG")
+
+
+def test_what_retention_let_go_is_said_to_be_gone(page: httpx.Client, plant: Any) -> None:
+    kept, gone = plant.inspect("ng"), plant.inspect("ok")
+    terms = policy.Terms(images_days=1, maps_days=2)
+    with plant.sessions.begin() as session:
+        policy.set_rule(session, "tile", "ok", terms, "engineer", "storage")
+    done = acts.apply(plant.sessions, plant.store, "retention", archive=False)
+    assert [act.what for act in done] == ["images", "maps"]
+    answer = page.get(f"/inspections/{gone}")
+    assert answer.status_code == 200
+    assert "The image is no longer kept." in answer.text
+    assert "The anomaly map is no longer kept." in answer.text
+    assert "overlay.png" not in answer.text
+    for part in ("image", "view.png", "map.png", "overlay.png"):
+        refused = page.get(f"/inspections/{gone}/{part}")
+        assert refused.status_code == 410
+        assert "Retention let the" in refused.text
+        assert page.get(f"/inspections/{kept}/{part}").status_code == 200
