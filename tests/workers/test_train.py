@@ -4,6 +4,7 @@ import functools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from db.imagestore import ImageStore
 from db.settings import DatabaseSettings
 from db.tables import Event, Inspection, Review
 from model import training
+from model.bundle import BundlePaths
 from model.config import Progress, TrainingStoppedError
 from workers import train
 from workers.judge import Delivery, judge
@@ -59,6 +61,20 @@ def test_a_candidate_is_trained_on_ok_parts_and_does_not_judge(
     candidate = next(one for one in versions if one.id != champion)
     assert candidate.training_images == 12, "the part that was judged ng is not learnt from"
     assert runtime.scorer(candidate).version == candidate.id
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_nothing_is_promoted_by_itself_where_that_takes_a_signature(
+    runtime: Runtime, trained: BundlePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYRAMIDION_REQUIRE_SIGNATURE", "promotion")
+    monkeypatch.setattr(train.bundle, "save", lambda *_, **__: trained)  # a training takes seconds
+    made: Any = SimpleNamespace(facts=SimpleNamespace(images=48))
+    kept = train.keep(runtime, made, "plate", actor="ada", note="new", promote=True)
+    assert not kept.promoted
+    with runtime.sessions() as session:
+        assert [one.id for one in models.versions(session, "plate")] == [kept.version]
+        assert models.champion(session, "plate") is None
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
