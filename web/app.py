@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
 from db.settings import DatabaseSettings
-from web import blobs, health, pages
+from web import blobs, health, metrics, pages
 from web.problems import answer_problems
 from web.security import BasicAuthentication, SecurityHeaders, ThisMachineOnly
 from web.settings import WebSettings
@@ -37,6 +37,7 @@ def create_app(settings: WebSettings, database: DatabaseSettings | None = None) 
     app.include_router(pages.router)
     app.include_router(blobs.router)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     app.mount("/static", StaticFiles(directory=STATIC))
     answer_problems(app)
     if settings.web_password is None:

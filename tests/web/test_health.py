@@ -1,11 +1,15 @@
 """What a watchdog is told."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
+from db.ledger.seal import seal
+from db.ledger.settings import LedgerSettings
 from db.settings import DatabaseSettings
 
 
@@ -49,3 +53,23 @@ def test_a_watchdog_takes_no_write_lock(page: httpx.Client, sessions: Any) -> No
         session.connection()
         assert page.get("/healthz", timeout=5).status_code == 200
         assert page.get("/", timeout=5).status_code == 200
+
+
+def test_prometheus_reads_how_far_sealing_has_come(page: httpx.Client, plant: Any) -> None:
+    plant.accept()
+    waiting = metrics(page)
+    assert waiting["pyramidion_ledger_unsealed_facts"] >= 1
+    assert waiting["pyramidion_ledger_lag_seconds"] > 0
+    assert waiting["pyramidion_inspections_pending"] == 1
+    seal(plant.sessions.kw["bind"], LedgerSettings())
+    sealed = metrics(page)
+    assert sealed["pyramidion_ledger_lag_seconds"] == 0
+    assert sealed["pyramidion_ledger_blocks"] >= 1
+    assert time.time() - sealed["pyramidion_ledger_sealed_timestamp_seconds"] < 60
+
+
+def metrics(page: httpx.Client) -> dict[str, float]:
+    answer = page.get("/metrics")
+    assert answer.status_code == 200
+    families = text_string_to_metric_families(answer.text)
+    return {sample.name: sample.value for family in families for sample in family.samples}
