@@ -7,6 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from db import reviews
 from db.retention import acts, policy
 from db.settings import DatabaseSettings
 
@@ -123,6 +124,21 @@ def test_an_inspection_shows_all_its_facts(page: httpx.Client, plant: Any) -> No
     ]
     facts += ["its hash is right", f"/inspections/{id_}/overlay.png", f"/inspections/{id_}/view.png"]
     assert [fact for fact in facts if fact not in text] == []
+
+
+def test_a_review_is_shown_with_all_of_its_signature(page: httpx.Client, plant: Any) -> None:
+    id_ = plant.inspect("ng")
+    signature = {
+        "user": "ada",
+        "name": "Ada <b>",
+        "at": "2026-03-01T06:00:00Z",
+        "meaning": "review: overrule",
+    }
+    with plant.sessions.begin() as session:
+        reviews.record(session, id_, "overrule", "ada", "lighting", "reflex", signature)
+    text = page.get(f"/inspections/{id_}").text
+    assert "overrule by ada (lighting): reflex; signed by Ada &lt;b&gt; (ada) at 2026-03-01T06:00:00Z" in text
+    assert "meaning review: overrule" in text
 
 
 def test_a_pending_inspection_says_how_long_it_waits(page: httpx.Client, plant: Any) -> None:
