@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from db import approvals
 from db.history import search
 from db.matching import Filter
 from db.settings import DatabaseSettings
 from pyramidion import services
 from pyramidion.commands.up import stop_on_signals, tend_until
 from pyramidion.context import Context
-from pyramidion.errors import FAILED, INTERRUPTED
+from pyramidion.errors import FAILED, INTERRUPTED, UserError
 from pyramidion.output import err, out, print_json
 from pyramidion.supervisor import Supervisor
 
@@ -45,6 +46,11 @@ def demo(
     from pyramidion.simulation import PRODUCT, good_parts, stream
     from pyramidion.training import train_images
 
+    if approvals.required("promotion"):
+        raise UserError(
+            "the demo lets the model that it trains judge, which takes a signature here: set "
+            "PYRAMIDION_REQUIRE_SIGNATURE without promotion for the demo"
+        )
     leave = leave or as_json
     stop, done = stop_on_signals(), Event()
     supervisor = Supervisor(DatabaseSettings().home)
