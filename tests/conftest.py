@@ -127,6 +127,29 @@ def database(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.Mon
     return settings
 
 
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """A server that speaks S3, with the bucket plant."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="key",
+        aws_secret_access_key="s3cr3t",
+    )
+    client.create_bucket(Bucket="plant")
+    client.close()
+    yield endpoint
+    server.stop()
+
+
 @pytest.fixture
 def engine(database: DatabaseSettings) -> Iterator[Engine]:
     opened = make_engine(database)

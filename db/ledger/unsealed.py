@@ -34,6 +34,11 @@ def add(session: Session, kind: Kind, keys: Sequence[Any]) -> None:
     )
 
 
+def wait_anew(session: Session) -> None:
+    """Let what waits have waited since now: in a backup nobody could have sealed it."""
+    session.execute(text(f"UPDATE unsealed_facts SET since = {_NOW[session.get_bind().dialect.name]}"))  # noqa: S608
+
+
 @dataclass(frozen=True)
 class Backlog:
     """What waits to be sealed; `lag_s` is how long the first in line has waited, 0 where nothing waits."""

@@ -13,6 +13,7 @@ from db import events, holdings, migrate
 from db.engine import make_engine, reading, session_factory
 from db.home import private_file, private_folder
 from db.imagestore import ImageStore, open_image_store
+from db.ledger import unsealed
 from db.ledger.settings import LedgerSettings
 from db.ledger.signers import LedgerKeyError, open_signer
 from db.settings import DatabaseSettings, redacted
@@ -64,6 +65,7 @@ def restore(settings: DatabaseSettings, ledger: LedgerSettings, given: Path, tol
             )
         detail = {"made_at": said.made_at, "head": said.holdings.head, "rows": said.holdings.rows}
         with session_factory(engine).begin() as session:
+            unsealed.wait_anew(session)
             events.record(session, "backup.restored", getpass.getuser(), place.name, detail)
     finally:
         engine.dispose()

@@ -4,11 +4,9 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 
 from db.imagestore import (
@@ -24,28 +22,6 @@ from db.settings import DatabaseSettings, SettingsError
 DATA = b"an image"
 SHA256 = hashlib.sha256(DATA).hexdigest()
 MISSING = "0" * 64
-
-
-@pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    """A server that speaks S3, with the bucket plant."""
-    import boto3
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="key",
-        aws_secret_access_key="s3cr3t",
-    )
-    client.create_bucket(Bucket="plant")
-    client.close()
-    yield endpoint
-    server.stop()
 
 
 def s3_settings(endpoint: str, bucket: str = "plant") -> DatabaseSettings:

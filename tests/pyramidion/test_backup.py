@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from db import events, inspections, models
 from db.engine import make_engine, session_factory
@@ -25,7 +25,7 @@ from db.ledger.seal import seal
 from db.ledger.settings import LedgerSettings
 from db.ledger.verify import Report, Wanted, verify
 from db.settings import DatabaseSettings
-from db.tables import Event, Inspection
+from db.tables import Event, Inspection, UnsealedFact
 from pyramidion.backup import dumps, make, manifest
 from pyramidion.backup.make import Wanted as WantedBackup
 from pyramidion.backup.restore import Restored, restore, restore_images
@@ -155,6 +155,9 @@ def verified(context: Context) -> Report:
 def test_what_is_restored_is_what_was_backed_up_and_its_chain_verifies(
     plant: Context, back_up: Backup, elsewhere: Any, opened: Any, folder: Path
 ) -> None:
+    accept(plant, IMAGES[:1])  # waits to be sealed, and for long when it is restored
+    with plant.sessions.begin() as session:
+        session.execute(update(UnsealedFact).values(since=NOW - timedelta(days=1)))
     place, made = back_up(plant, with_key=True)
     accept(plant, [b"later"])  # what comes after the backup is not in it, nor may it seem to be cut off
     seal_all(plant)
@@ -166,10 +169,11 @@ def test_what_is_restored_is_what_was_backed_up_and_its_chain_verifies(
     assert (done.blobs.copied, done.blobs.lost) == (len(IMAGES) + 1, 0)
 
     context = opened()
+    assert verified(context).bad == []
     seal_all(context)  # with the key that was restored
     report = verified(context)
     assert report.bad == []
-    assert report.blobs == len(IMAGES) + 1
+    assert report.blobs == len(IMAGES) + 2  # one image twice, and the weights
     assert report.keys == before.keys
     assert made.holdings.head in (home / "ledger" / "heads.jsonl").read_text()
     with context.sessions() as session:
@@ -262,6 +266,29 @@ def test_images_alone_are_brought_back(machine: Context, back_up: Backup, folder
     done = restore_images(machine.settings, machine.engine, folder, quiet)
     assert (done.copied, done.lost) == (2, 0)
     assert verified(machine).bad == []
+
+
+def test_images_of_an_s3_store_are_backed_up_and_restored_into_one(
+    home: Path, s3_endpoint: str, back_up: Backup, elsewhere: Any, opened: Any, folder: Path, monkeypatch: Any
+) -> None:
+    for name, value in (
+        ("IMAGE_STORE_URL", "s3://plant/before"),
+        ("IMAGE_STORE_ENDPOINT", s3_endpoint),
+        ("S3_ACCESS_KEY_ID", "key"),
+        ("S3_SECRET_ACCESS_KEY", "s3cr3t"),
+    ):
+        monkeypatch.setenv(f"PYRAMIDION_{name}", value)
+    context = opened()
+    fill(context)
+    back_up(context)
+    elsewhere()
+    monkeypatch.setenv("PYRAMIDION_IMAGE_STORE_URL", "s3://plant/after")
+    done = restore_here(folder)
+    assert done.blobs is not None
+    assert (done.blobs.copied, done.blobs.lost) == (len(IMAGES) + 1, 0)
+    restored = opened()
+    assert restored.store.describe().startswith("s3://plant/after")
+    assert verified(restored).bad == []
 
 
 def test_without_the_key_the_one_that_is_needed_is_named(
