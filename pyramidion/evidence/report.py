@@ -1,5 +1,6 @@
 """The readable page of evidence: what was found, for people; what proves it stands beside it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -9,7 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from db.ledger.heads import moment
-from db.tables import LedgerKey
+from db.matching import PENDING
+from db.tables import VERDICTS, LedgerKey
 from pyramidion.evidence.collect import Part
 from pyramidion.said import said
 
@@ -41,9 +43,13 @@ def row_of(part: Part, files: dict[str, str]) -> Row:
         threshold=result.get("threshold"),
         model=(result.get("model_version") or "")[:12],
         error=result.get("error") or "",
-        reviews=[f"{one['created_at'][:19]}: {said(one)}" for one in reversed(part.reviews)],
+        reviews=[f"{_day_and_time(one['created_at'])}: {said(one)}" for one in reversed(part.reviews)],
         files=files,
     )
+
+
+def _day_and_time(moment: str) -> str:
+    return f"{moment[:10]} {moment[11:19]}"
 
 
 def page(
@@ -56,11 +62,13 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    counts = Counter(row.verdict for row in rows)
     style = resources.files("web").joinpath("static/page.css").read_text(encoding="utf-8")
     return environment.get_template("evidence.html").render(
         style=Markup(style),  # noqa: S704  # our own file, with nothing of a user's in it
         statement=statement,
         rows=rows,
+        verdicts=[(one, number) for one in (*VERDICTS, PENDING) if (number := counts[one])],
         heads=heads,
         keys=[(key.id, moment(key.introduced_at)) for key in keys],
     )
