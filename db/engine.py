@@ -2,10 +2,12 @@
 
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from db.home import private_file, private_folder
@@ -65,6 +67,22 @@ def reading(engine: Engine) -> Engine:
     if engine.dialect.name == "postgresql":
         options["postgresql_readonly"] = True
     return engine.execution_options(**options)
+
+
+@contextmanager
+def one_by_one(session: Session) -> Iterator[None]:
+    """Let PostgreSQL look rows up by their keys, as SQLite does, instead of joining whole tables.
+
+    For queries that begin with a limited number of ids, which its estimates don't count with: at ten million
+    rows it took seconds for what takes a tenth of one.
+    """
+    if session.get_bind().dialect.name != "postgresql":
+        yield
+        return
+    joins = text("SELECT set_config('enable_hashjoin', :on, true), set_config('enable_mergejoin', :on, true)")
+    session.execute(joins, {"on": "off"})
+    yield
+    session.execute(joins, {"on": "on"})  # where the query failed, so did the transaction with its settings
 
 
 def _sqlite_engine(settings: DatabaseSettings) -> Engine:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from sqlalchemy import func, literal, select, union_all
 from sqlalchemy.orm import Session
 
+from db.engine import one_by_one
 from db.matching import PENDING, Filter, newest_ids
 from db.tables import Inspection, Result
 
 NAMES = ("product", "line", "station", "lot", "verdict", "model_version")
-COUNTED = 20_000  # the newest matches: of millions, more would take longer than a page may
+COUNTED = 10_000  # the newest matches: of millions, more would take longer than a page may
 VALUES = 20  # of each name, the most frequent
 
 
@@ -46,8 +47,9 @@ def facets(session: Session, wanted: Filter, most: int = COUNTED) -> Facets:
         for name in NAMES
     ]
     found: dict[str, dict[str | None, int]] = {name: {} for name in NAMES}
-    for name, value, number in session.execute(union_all(*parts)):
-        found[name][value] = number
+    with one_by_one(session):
+        for name, value, number in session.execute(union_all(*parts)):
+            found[name][value] = number
     counted = sum(found["verdict"].values())
     ranked = {
         name: sorted(values.items(), key=lambda one: (-one[1], one[0] or ""))

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.engine import Row as SqlRow
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from db.engine import one_by_one
 from db.ledger import released
 from db.ledger.facts import Kind
 from db.matching import Filter, newest_ids
@@ -86,7 +87,8 @@ def search(session: Session, wanted: Filter, limit: int, after: UUID | None = No
         .join(Result, Result.inspection_id == page.c.id, isouter=True)
         .order_by(page.c.id.desc())
     )
-    return [_row(found) for found in session.execute(query)]
+    with one_by_one(session):
+        return [_row(found) for found in session.execute(query)]
 
 
 def stream(session: Session, wanted: Filter) -> Iterator[Row]:
