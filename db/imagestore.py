@@ -35,7 +35,8 @@ class MissingBlobError(ImageStoreError):
 class CorruptBlobError(ImageStoreError):
     def __init__(self, sha256: str, where: str, found: str) -> None:
         super().__init__(
-            f"image {sha256} in {where} was altered: its bytes now hash to {found}; restore it from a backup"
+            f"image {sha256} in {where} was altered: its bytes now hash to {found}; "
+            "`pyramidion restore DIR --only-images` brings it back from a backup"
         )
 
 

@@ -19,7 +19,7 @@ from db import events, inspections, models
 from db.engine import make_engine, session_factory
 from db.ids import uuid7
 from db.imagestore import key_of, open_image_store
-from db.ledger import anchors
+from db.ledger import anchors, released
 from db.ledger.blobs import Blobs as BlobsToVerify
 from db.ledger.seal import seal
 from db.ledger.settings import LedgerSettings
@@ -255,6 +255,19 @@ def test_a_lost_and_a_damaged_image_are_named_and_the_rest_is_kept(
     assert "is not in folder" in said["named"][lost.name]
     assert "was altered" in said["named"][damaged.name]
     assert len(manifest.backups(folder)) == 2
+
+
+def test_an_image_that_retention_let_go_is_not_missed(machine: Context, back_up: Backup, home: Path) -> None:
+    gone = sha256(IMAGES[0]).hexdigest()
+    with machine.sessions.begin() as session:
+        id_ = session.scalar(select(Inspection.id).where(Inspection.image_sha256 == gone))
+        assert id_ is not None
+        act = events.record(session, released.ACT, "retention", None, {})
+        released.add(session, act, released.IMAGE, [id_])
+    (home / "images" / key_of(gone)).unlink()
+    _, made = back_up(machine)
+    assert made.blobs is not None
+    assert (made.blobs.copied, made.blobs.lost) == (len(IMAGES), 0)
 
 
 def test_images_alone_are_brought_back(machine: Context, back_up: Backup, folder: Path, home: Path) -> None:
