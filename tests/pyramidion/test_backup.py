@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import make_url, select, update
 
 from db import events, inspections, models
 from db.engine import make_engine, session_factory
 from db.ids import uuid7
-from db.imagestore import key_of, open_image_store
+from db.imagestore import key_of
 from db.ledger import anchors, released
 from db.ledger.blobs import Blobs as BlobsToVerify
 from db.ledger.seal import seal
@@ -464,23 +464,25 @@ def test_pg_dump_is_missing_or_older_than_the_server(
 
 
 def test_no_password_stands_on_a_command_line(
-    plant: Context, back_up: Backup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_postgres_database: Any,
+    migrated_template: str,
+    postgres_server: Any,
+    home: Path,
+    opened: Any,
+    back_up: Backup,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if plant.engine.dialect.name == "sqlite":
-        return
     bin_, seen = tmp_path / "bin", tmp_path / "seen"
     bin_.mkdir()
-    real = plant.settings.postgres_bin
     program = bin_ / "pg_dump"
-    program.write_text(f'#!/bin/sh\necho "$@" "PGPASSWORD=$PGPASSWORD" >>{seen}\nexec {real}/pg_dump "$@"\n')
+    real = f'exec {postgres_server.bin_path}/pg_dump "$@"'
+    program.write_text(f'#!/bin/sh\necho "$@" "PGPASSWORD=$PGPASSWORD" >>{seen}\n{real}\n')
     program.chmod(0o755)
-    url = plant.settings.url().set(password="hush")
+    url = make_url(new_postgres_database(migrated_template)).set(password="hush")
     monkeypatch.setenv("PYRAMIDION_DATABASE_URL", url.render_as_string(hide_password=False))
     monkeypatch.setenv("PYRAMIDION_POSTGRES_BIN", str(bin_))
-    settings = DatabaseSettings()
-    engine = make_engine(settings)
-    back_up(Context(settings, engine, session_factory(engine), open_image_store(settings)))
-    engine.dispose()
+    back_up(opened())
     words, _, environment = seen.read_text().splitlines()[-1].partition("PGPASSWORD=")
     assert "--snapshot=" in words
     assert ("hush" in words, environment) == (False, "hush")
