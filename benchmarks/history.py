@@ -262,6 +262,8 @@ def questions(made: Made, session: Session) -> dict[str, Callable[[], Any]]:
         "by serial": lambda: page(Filter(serial=f"{random.randrange(made.rows // 2):010}")),
         "by lot": lambda: page(Filter(lot=lot())),
         "ng in a month": ng_in_a_month,
+        "ng of a product": lambda: page(Filter(product=random.choice(_PRODUCTS), verdict="ng")),
+        "pending": lambda: page(Filter(verdict="pending")),
         "score range, narrow": narrow_scores,
         "score range, wide": lambda: page(Filter(min_score=random.uniform(0.3, 0.5), max_score=0.6)),
         "page 1,000 of a product": deep_page,
@@ -270,6 +272,7 @@ def questions(made: Made, session: Session) -> dict[str, Callable[[], Any]]:
         "facets of all": lambda: facets(session, Filter()).counted,
         "facets of a product": lambda: facets(session, Filter(product=random.choice(_PRODUCTS))).counted,
         "facets of a week": facets_of_a_week,
+        "facets of ng": lambda: facets(session, Filter(verdict="ng")).counted,
     }
 
 

@@ -77,23 +77,23 @@ class ImageStore:
         return key_of(sha256)
 
     def remove(self, hashes: Sequence[str], older_than: datetime) -> int:
-        """Remove blobs that were written before a time; gives how many were there and are gone.
+        """Remove blobs that were written before a time; gives how many are younger and stay.
 
         Raises ImageStoreUnavailableError; what was removed until then is gone.
         """
 
-        def attempt(sha256: str) -> bool:
+        def is_young(sha256: str) -> bool:
             key = key_of(sha256)
             try:
                 with self._named_errors():
                     if self._store.head(key)["last_modified"] >= older_than:
-                        return False
+                        return True
                     self._store.delete(key)
             except FileNotFoundError:
-                return False
-            return True
+                pass  # somebody else was faster
+            return False
 
-        return sum(_in_threads(attempt, hashes))
+        return sum(_in_threads(is_young, hashes))
 
     def get(self, sha256: str) -> bytes:
         """Give the bytes whose hash is `sha256` (64 hexadecimal digits, else ValueError).

@@ -92,7 +92,8 @@ def plan(session: Session, now: datetime) -> list[Act]:
     """Say what `apply` would let go, by product and verdict."""
     found = []
     for one in due(session, now):
-        number = session.scalar(select(func.count()).select_from(_candidates(session, one).subquery()))
+        candidates = _candidates(session, one, images_first=False).subquery()
+        number = session.scalar(select(func.count()).select_from(candidates))
         if number:
             found.append(Act(None, one.what, one.product, one.verdict, number))
     return found
@@ -121,6 +122,8 @@ def apply(
     months_done = False
     for one in todo:
         if one.what == "rows" and not months_done:
+            if not _remove_images(sessions, store, actor):
+                return  # rows name the images that are still to be removed
             months_done = True
             for act in _months(sessions, todo, actor, archive=archive, signature=signature):
                 yield act
@@ -137,8 +140,11 @@ def apply(
                 return
 
 
-def _candidates(session: Session, one: Due) -> Select[Any]:
-    """Select the inspections that it lets go, oldest first: judged, and of no lot that is held."""
+def _candidates(session: Session, one: Due, *, images_first: bool = True) -> Select[Any]:
+    """Select the inspections that it lets go, oldest first: judged, and of no lot that is held.
+
+    With `images_first` rows are due only where the image was let go already.
+    """
     query = (
         select(Inspection.id)
         .join(Result, Result.inspection_id == Inspection.id)
@@ -157,7 +163,7 @@ def _candidates(session: Session, one: Due) -> Select[Any]:
     if one.what == "maps":
         has_map = exists().where(AnomalyMap.inspection_id == Inspection.id)
         return query.where(has_map, ~is_let_go(MAP, Inspection.id))
-    return query.where(is_let_go(IMAGE, Inspection.id))
+    return query.where(is_let_go(IMAGE, Inspection.id)) if images_first else query
 
 
 def _not_held(session: Session) -> list[ColumnElement[bool]]:
@@ -230,8 +236,11 @@ def _delete(session: Session, act: UUID, what: What) -> None:
             session.execute(statement, execution_options=quietly)
 
 
-def _remove_images(sessions: sessionmaker[Session], store: ImageStore, actor: str) -> None:
-    """Remove the files of acts that no event says it of, save those that others need or that are young."""
+def _remove_images(sessions: sessionmaker[Session], store: ImageStore, actor: str) -> bool:
+    """Remove the files of acts that no event says it of, save those that others need.
+
+    Gives False where some are too young: they are looked for again the next time.
+    """
     with sessions() as session:
         finished = set(session.scalars(select(Event.subject).where(Event.kind == IMAGES_REMOVED)))
         acts = [
@@ -239,12 +248,16 @@ def _remove_images(sessions: sessionmaker[Session], store: ImageStore, actor: st
             for event in session.scalars(select(Event).where(Event.kind == ACT).order_by(Event.id))
             if event.detail.get("what") == "images" and str(event.id) not in finished
         ]
+    young = 0
     for act in acts:
         with sessions() as session:
             hashes = _unneeded(session, act)
-        removed = store.remove(sorted(hashes), older_than=datetime.now(UTC) - _YOUNG)
-        with sessions.begin() as session:
-            events.record(session, IMAGES_REMOVED, actor, str(act), {"removed": removed, "of": len(hashes)})
+        left = store.remove(sorted(hashes), older_than=datetime.now(UTC) - _YOUNG)
+        young += left
+        if not left:
+            with sessions.begin() as session:
+                events.record(session, IMAGES_REMOVED, actor, str(act), {"images": len(hashes)})
+    return not young
 
 
 def _unneeded(session: Session, act: UUID) -> set[str]:

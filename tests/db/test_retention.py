@@ -187,6 +187,21 @@ def test_what_was_never_judged_and_what_was_judged_lately_stays(line: Line) -> N
     assert line.count(Attempt) == 1
 
 
+def test_a_plan_says_what_would_go(line: Line) -> None:
+    line.judged("ng")
+    line.judged("ok", lot="L1")
+    line.policy(rows_days=30)
+    with line.sessions.begin() as session:
+        policy.hold(session, "L1", "counsel", "claim 7")
+    with line.sessions() as session:
+        due = acts.plan(session, datetime.now(UTC))
+    done = line.apply()
+    assert [(act.what, act.verdict, act.inspections) for act in due] == [
+        (act.what, act.verdict, act.inspections) for act in done
+    ]
+    assert len(due) == 3
+
+
 def test_a_lot_that_is_held_stays_until_the_hold_is_lifted(line: Line) -> None:
     held, other = line.judged(lot="L1"), line.judged(lot="L2")
     line.policy(rows_days=30)
@@ -220,12 +235,16 @@ def test_an_image_that_another_inspection_has_stays(line: Line) -> None:
     assert line.verify().bad == []
 
 
-def test_an_image_that_was_stored_again_today_stays(line: Line) -> None:
-    # Its row may be about to be committed.
+def test_an_image_that_was_stored_today_stays_until_tomorrow(line: Line) -> None:
+    # The row of another inspection with it may be about to be committed; or a backup was restored.
     id_ = line.judged()
-    line.policy(images_days=30)
-    line.apply(age=timedelta(0))
+    line.policy(rows_days=30)
+    assert [act.what for act in line.apply(age=timedelta(0))] == ["images", "maps"]
     assert line.has_image(id_)
+    assert [act.what for act in line.apply()] == ["rows"]
+    weights = hashlib.sha256(b"weights").hexdigest()
+    images = [file.name for file in (DatabaseSettings().home / "images").rglob("*") if file.is_file()]
+    assert images == [weights]
 
 
 def test_images_whose_removal_was_cut_short_are_removed_the_next_time(

@@ -1,6 +1,7 @@
 """The hourly task: months ahead, and what the policy lets go, by one worker at a time."""
 
 import logging
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -23,6 +24,7 @@ def old_part(sessions: sessionmaker[Session]) -> None:
     at = datetime.now(UTC) - timedelta(days=400)
     store = open_image_store(DatabaseSettings())
     sha256 = store.put(b"image").rsplit("/", 1)[-1]
+    os.utime(DatabaseSettings().home / "images" / key_of(sha256), (at.timestamp(), at.timestamp()))
     names = ("tile", "s1", None, None, None)
     image = (sha256, key_of(sha256), 5, 1, 1, "PNG")
     with sessions.begin() as session:
