@@ -48,7 +48,10 @@ def find_one(session: "Session", beginning: str) -> UUID:
     except ValueError as error:
         raise UserError(str(error)) from None
     if not found:
-        raise UnknownInspectionError(beginning)
+        try:
+            return inspection(session, UUID(beginning)).inspection.id  # which knows what retention let go
+        except ValueError:
+            raise UnknownInspectionError(beginning) from None
     if len(found) > 1:
         raise UserError(
             f"{beginning!r} begins more than one id ({found[0]}, {found[1]}, ...): give more of it"
