@@ -96,7 +96,7 @@ def configuration(settings: WorkerSettings) -> dict[str, Any]:
                 "schedule": crontab(minute="7"),
                 "options": {"queue": TRAIN, "expires": 3600},
             },
-            "retain": {
+            "retain": {  # ... its months each hour, the policy once a day
                 "task": "workers.retain",
                 "schedule": crontab(minute="37"),
                 "options": {"queue": TRAIN, "expires": 3600},

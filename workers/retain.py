@@ -1,28 +1,31 @@
 """Housekeeping of the database: partitions for the months to come, and letting go what the policy says."""
 
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from celery.utils.log import get_task_logger
+from sqlalchemy.orm import Session, sessionmaker
 
-from db import partitions
+from db import events, partitions
 from db.engine import make_engine, session_factory
 from db.imagestore import open_image_store
 from db.leases import lease
-from db.retention.acts import apply
+from db.retention import acts, policy
 from db.settings import DatabaseSettings
 from workers.celery import app
 
 logger = get_task_logger(__name__)
 
+_ONCE_IN: Final = timedelta(hours=23, minutes=30)
 _TURN_S: Final = 600.0  # the next hour goes on: a training waits behind it
-_LEASE_S: Final = 1800.0
+_LEASE_S: Final = 3600.0
 
 
 # Acknowledged before it starts: what takes long must not be handed to a second worker.
 @app.task(name="workers.retain", acks_late=False)
 def retain() -> None:
-    """Make partitions ahead and apply the policy, unless another worker is at it."""
+    """Make partitions ahead; apply the policy, unless that was done within a day or is being done."""
     settings = DatabaseSettings()
     engine = make_engine(settings)
     try:
@@ -30,13 +33,30 @@ def retain() -> None:
             for month in partitions.make_ahead(connection, datetime.now(UTC)):
                 logger.info("made the partitions of %s", f"{month:%Y-%m}")
         sessions = session_factory(engine)
+        if not _is_due(sessions):
+            return
         with lease(sessions, "retain", _LEASE_S) as mine:
-            if not mine:
-                return
-            store = open_image_store(settings)
-            acts = apply(sessions, store, "retention", archive=settings.retention_archive, seconds=_TURN_S)
-            for act in acts:
-                what = f"{act.product}, {act.verdict}" if act.month is None else f"all of {act.month:%Y-%m}"
-                logger.info("let go the %s of %d inspections (%s)", act.what, act.inspections, what)
+            if mine:
+                _apply(sessions, settings)
     finally:
         engine.dispose()
+
+
+def _is_due(sessions: sessionmaker[Session]) -> bool:
+    with sessions() as session:
+        last = acts.last_applied(session)
+        return bool(policy.rules(session)) and (last is None or datetime.now(UTC) - last > _ONCE_IN)
+
+
+def _apply(sessions: sessionmaker[Session], settings: DatabaseSettings) -> None:
+    deadline = time.monotonic() + _TURN_S
+    done = 0
+    store = open_image_store(settings)
+    for act in acts.apply(sessions, store, "retention", archive=settings.retention_archive):
+        done += 1
+        what = f"{act.product}, {act.verdict}" if act.month is None else f"all of {act.month:%Y-%m}"
+        logger.info("let go the %s of %d inspections (%s)", act.what, act.inspections, what)
+        if time.monotonic() > deadline:
+            return
+    with sessions.begin() as session:
+        events.record(session, acts.APPLIED, "retention", None, {"acts": done})

@@ -4,7 +4,6 @@ Images are let go first, then maps, then rows: an image's name stands in its row
 files it names are removed; `images_removed` tells that they are, and without it they are removed again.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -38,6 +37,7 @@ from db.tables import VERDICTS, AnomalyMap, Event, Inspection, Product, Released
 from db.types import Id
 
 IMAGES_REMOVED: Final = "retention.images_removed"
+APPLIED: Final = "retention.applied"
 AT_ONCE: Final = 20_000  # things of one act: the shared images are looked for once for each
 _ORDER: Final[tuple[What, ...]] = ("images", "maps", "rows")
 # Whoever stores an image that is there already makes it new after half of that (db.imagestore): what is
@@ -88,6 +88,12 @@ def due(session: Session, now: datetime) -> list[Due]:
     return found
 
 
+def last_applied(session: Session) -> datetime | None:
+    """Give when a worker last let go all that was due, None where none ever did."""
+    newest = select(Event.at).where(Event.kind == APPLIED).order_by(Event.id.desc()).limit(1)
+    return session.scalar(newest)
+
+
 def plan(session: Session, now: datetime) -> list[Act]:
     """Say what `apply` would let go, by product and verdict."""
     found = []
@@ -106,16 +112,14 @@ def apply(
     *,
     archive: bool,
     now: datetime | None = None,
-    seconds: float | None = None,
     signature: dict[str, Any] | None = None,
 ) -> Iterator[Act]:
-    """Let go what the policy says, act by act, until nothing is due or `seconds` have passed.
+    """Let go what the policy says, act by act, until nothing is due.
 
-    May be stopped anywhere and repeated. Raises what the database raises when it is away, and
-    db.imagestore.ImageStoreUnavailableError.
+    May be stopped anywhere and repeated; goes through all that was ever let go, so not every minute. Raises
+    what the database raises when it is away, and db.imagestore.ImageStoreUnavailableError.
     """
     now = now or datetime.now(UTC)
-    deadline = None if seconds is None else time.monotonic() + seconds
     _remove_images(sessions, store, actor)
     with sessions() as session:
         todo = due(session, now)
@@ -125,10 +129,7 @@ def apply(
             if not _remove_images(sessions, store, actor):
                 return  # rows name the images that are still to be removed
             months_done = True
-            for act in _months(sessions, todo, actor, archive=archive, signature=signature):
-                yield act
-                if deadline is not None and time.monotonic() > deadline:
-                    return
+            yield from _months(sessions, todo, actor, archive=archive, signature=signature)
         while True:
             act_done = _let_go(sessions, one, actor, signature)
             if act_done is None:
@@ -136,8 +137,6 @@ def apply(
             if one.what == "images":
                 _remove_images(sessions, store, actor)
             yield act_done
-            if deadline is not None and time.monotonic() > deadline:
-                return
 
 
 def _candidates(session: Session, one: Due, *, images_first: bool = True) -> Select[Any]:

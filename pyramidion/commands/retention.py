@@ -139,7 +139,7 @@ def apply(
     sign_as: SignAs = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let go now what is due; a worker does it every hour."""
+    """Let go now what is due; a worker does it every day."""
     from db import signatures
     from db.leases import lease
     from db.retention import acts

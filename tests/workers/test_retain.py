@@ -1,4 +1,4 @@
-"""The hourly task: months ahead, and what the policy lets go, by one worker at a time."""
+"""The task: months ahead, and once a day what the policy lets go, by one worker at a time."""
 
 import logging
 import os
@@ -12,9 +12,9 @@ from db import inspections, models, partitions, results
 from db.ids import uuid7
 from db.imagestore import key_of, open_image_store
 from db.leases import lease
-from db.retention import policy
+from db.retention import acts, policy
 from db.settings import DatabaseSettings
-from db.tables import Inspection
+from db.tables import Event, Inspection
 from workers.retain import retain
 
 
@@ -62,3 +62,8 @@ def test_the_task_makes_months_and_lets_go_what_is_due(
         if engine.dialect.name == "postgresql":
             assert partitions.months(session.connection())[-1] == last
     assert "let go the rows of 1 inspections (tile, error)" in caplog.text
+    caplog.clear()
+    retain.run()  # asked for each hour, done once a day: it reads all that was ever let go
+    with sessions() as session:
+        told = list(session.scalars(select(Event.detail).where(Event.kind == acts.APPLIED)))
+    assert told == [{"acts": 2}]
