@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 
 from benchmarks.databases import empty_database
 from db import history, inspections, models, partitions, results
-from db.engine import session_factory
+from db.engine import one_by_one, session_factory
 from db.facets import facets
 from db.ids import uuid7
 from db.imagestore import key_of
@@ -190,14 +190,9 @@ def insert_rate(engine: Engine, made: Made, number: int) -> float:
             station = n % len(_STATIONS)
             sha256 = random.randbytes(32).hex()
             product = _PRODUCTS[station % len(_PRODUCTS)]
-            names = (
-                product,
-                _STATIONS[station],
-                f"line-{station // 5}",
-                random.randbytes(5).hex(),
-                "lot-new",
-            )
             when = at + timedelta(microseconds=n)
+            serial = f"{when.timestamp() * 1e6:.0f}"  # consecutive, as those of the history
+            names = (product, _STATIONS[station], f"line-{station // 5}", serial, "lot-new")
             batch.append(
                 inspections.NewInspection(
                     uuid7(when), *names, when, when, sha256, key_of(sha256), 400_000, 1024, 1024, "JPEG"
@@ -217,7 +212,8 @@ def _judged(made: Made, one: inspections.NewInspection) -> results.NewResult:
     model = made.models[one.product]
     times = {"read_ms": 1.5, "score_ms": 9.1, "total_ms": 16.0}
     now = datetime.now(UTC)
-    return results.NewResult(one.id, "ok", 0.4, 1.0, model, "worker-1", 1, now, times, [], None, None)
+    score = random.lognormvariate(-0.8, 0.25)
+    return results.NewResult(one.id, "ok", score, 1.0, model, "worker-1", 1, now, times, [], None, None)
 
 
 def questions(made: Made, session: Session) -> dict[str, Callable[[], Any]]:
@@ -313,9 +309,10 @@ def plans(engine: Engine, made: Made) -> dict[str, str]:
             event.listen(engine, "before_cursor_execute", note)
             question()
             event.remove(engine, "before_cursor_execute", note)
-            rows: Iterable[Sequence[Any]] = session.connection().exec_driver_sql(
-                f"{explain} {seen[-1][0]}", seen[-1][1]
-            )
+            statement, values = max(seen, key=lambda one: len(one[0]))
+            with one_by_one(session):
+                explained = session.connection().exec_driver_sql(f"{explain} {statement}", values)
+                rows: Iterable[Sequence[Any]] = explained.all()
             found[name] = "\n".join(str(row[-1]) for row in rows)
     return found
 
@@ -323,10 +320,12 @@ def plans(engine: Engine, made: Made) -> dict[str, str]:
 def measure(engine: Engine, made: Made, loaded: int, repeats: int) -> dict[str, Any]:
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE" if engine.dialect.name == "sqlite" else "VACUUM (ANALYZE)"))
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("CHECKPOINT"))  # what loading has left to be written
     with engine.connect() as connection:
         rows = connection.scalar(select(func.count()).select_from(Inspection))
         reviews = connection.scalar(select(func.count()).select_from(Review))
-    rates = [insert_rate(engine, made, 50 * _BATCH) for _ in range(5)]
+    rates = [insert_rate(engine, made, 50 * _BATCH) for _ in range(9)]
     here = Made(loaded, made.begin, made.at(loaded / made.rows), made.models)
     return {
         "rows": rows,

@@ -79,10 +79,13 @@ def one_by_one(session: Session) -> Iterator[None]:
     if session.get_bind().dialect.name != "postgresql":
         yield
         return
-    joins = text("SELECT set_config('enable_hashjoin', :on, true), set_config('enable_mergejoin', :on, true)")
-    session.execute(joins, {"on": "off"})
+    planner = text(
+        "SELECT set_config('enable_hashjoin', :joins, true), set_config('enable_mergejoin', :joins, true), "
+        "set_config('plan_cache_mode', :plans, true)"
+    )
+    session.execute(planner, {"joins": "off", "plans": "force_custom_plan"})  # which knows the values
     yield
-    session.execute(joins, {"on": "on"})  # where the query failed, so did the transaction with its settings
+    session.execute(planner, {"joins": "on", "plans": "auto"})  # an error ends them with the transaction
 
 
 def _sqlite_engine(settings: DatabaseSettings) -> Engine:

@@ -52,7 +52,7 @@ def matching(session: Session, wanted: Filter, *columns: Any) -> Select[Any]:
         .select_from(Inspection)
         .join(Result, Result.inspection_id == Inspection.id, isouter=not judged)
         .where(*_within(wanted, *keys), *_of_inspection(wanted), *_of_result(session, wanted))
-        .where(*_of_reviews(wanted, Inspection.id))
+        .where(*_pending(wanted), *_of_reviews(wanted, Inspection.id))
     )
 
 
@@ -64,23 +64,24 @@ def newest_ids(session: Session, wanted: Filter, after: UUID | None = None) -> S
     before it takes the newest.
     """
     of_inspection, of_result = list(_of_inspection(wanted)), list(_of_result(session, wanted))
-    keys: tuple[InstrumentedAttribute[UUID], ...]
-    if not _judged(wanted):
-        keys = (Inspection.id,)
-    elif of_inspection:
-        keys = (Inspection.id, Result.inspection_id)
-    else:
-        keys = (Result.inspection_id,)
-    # Of two keys that are equal, SQLite reads in the order of that one only by which it is sorted.
-    key = keys[-1]
+    said = wanted.reviewed not in {None, UNREVIEWED}
+    keys: list[InstrumentedAttribute[UUID]] = []  # the fewest first
+    keys += [Attempt.inspection_id] if wanted.verdict == PENDING else []
+    keys += [Review.inspection_id] if said else []
+    keys += [Result.inspection_id] if _judged(wanted) else []
+    keys += [Inspection.id] if of_inspection or not keys else []
+    # Of keys that are equal, SQLite reads in the order of that one only by which it is sorted.
+    key = keys[0]
     query = select(key.label("id")).where(*_within(wanted, *keys), *of_inspection, *of_result)
-    if len(keys) > 1:
-        query = query.join(Inspection, Inspection.id == Result.inspection_id)
-    elif key is Inspection.id and of_result:  # that it has none
-        query = query.join(Result, Result.inspection_id == Inspection.id, isouter=True)
+    for other in keys[1:]:
+        query = query.join(other.class_, other == key)
+    if said:
+        query = query.where(Review.verdict == wanted.reviewed, newest())
+    elif wanted.reviewed is not None:
+        query = query.where(*_of_reviews(wanted, key))
     if after is not None:
         query = query.where(*(one < after for one in keys))
-    return query.where(*_of_reviews(wanted, key)).order_by(key.desc())
+    return query.order_by(key.desc())
 
 
 def _judged(wanted: Filter) -> bool:
@@ -114,14 +115,15 @@ def _of_inspection(wanted: Filter) -> Iterator[ColumnElement[bool]]:
     ):
         if value is not None:
             yield column == value
+
+
+def _pending(wanted: Filter) -> Iterator[ColumnElement[bool]]:
     if wanted.verdict == PENDING:
         yield Inspection.id.in_(select(Attempt.inspection_id))  # few, where the results are all the others
 
 
 def _of_result(session: Session, wanted: Filter) -> Iterator[ColumnElement[bool]]:
-    if wanted.verdict == PENDING:
-        yield Result.inspection_id.is_(None)
-    elif wanted.verdict is not None:
+    if wanted.verdict not in {None, PENDING}:
         yield Result.verdict == wanted.verdict
     if wanted.model_version is not None:
         yield Result.model_version == wanted.model_version
