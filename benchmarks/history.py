@@ -40,6 +40,7 @@ _MONTHS = 12
 _PRODUCTS = [f"product-{n}" for n in range(8)]
 _STATIONS = [f"station-{n:02}" for n in range(20)]
 _AT_ONCE = 20_000
+_TURNS = 20
 _BATCH = 64  # as a worker commits them
 _TIMINGS = to_json({"read_ms": 1.5, "decode_ms": 4.2, "score_ms": 9.1, "encode_ms": 0.4, "total_ms": 16.0})
 
@@ -216,6 +217,23 @@ def _judged(made: Made, one: inspections.NewInspection) -> results.NewResult:
     return results.NewResult(one.id, "ok", score, 1.0, model, "worker-1", 1, now, times, [], None, None)
 
 
+def insert_ratio(large: Engine, made: Made, database: str, folder: Path) -> float:
+    """Give by how much slower (below 1) a history inserts than one of SIZES[0] rows.
+
+    Turn by turn, and the median of the turns: the machine's own speed changes within minutes.
+    """
+    ratios = []
+    with empty_database(database, folder) as small:
+        small_made = set_up(small, SIZES[0])
+        load(small, small_made, 0, SIZES[0])
+        tidy(small)
+        for turn in range(_TURNS):
+            pairs = [(large, made), (small, small_made)]
+            rates = {engine: insert_rate(engine, its, 25 * _BATCH) for engine, its in pairs[:: (-1) ** turn]}
+            ratios.append(rates[large] / rates[small])
+    return statistics.median(ratios)
+
+
 def questions(made: Made, session: Session) -> dict[str, Callable[[], Any]]:
     """What auditors ask, each with values of its own at every call."""
 
@@ -317,15 +335,22 @@ def plans(engine: Engine, made: Made) -> dict[str, str]:
     return found
 
 
-def measure(engine: Engine, made: Made, loaded: int, repeats: int) -> dict[str, Any]:
+def tidy(engine: Engine) -> None:
+    """Do what a database does in the background, so that it doesn't do it while it is measured."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("ANALYZE" if engine.dialect.name == "sqlite" else "VACUUM (ANALYZE)"))
-        if engine.dialect.name == "postgresql":
-            connection.execute(text("CHECKPOINT"))  # what loading has left to be written
+        if engine.dialect.name == "sqlite":
+            connection.execute(text("ANALYZE"))
+        else:
+            connection.execute(text("VACUUM (ANALYZE)"))
+            connection.execute(text("CHECKPOINT"))
+
+
+def measure(engine: Engine, made: Made, loaded: int, repeats: int) -> dict[str, Any]:
+    tidy(engine)
     with engine.connect() as connection:
         rows = connection.scalar(select(func.count()).select_from(Inspection))
         reviews = connection.scalar(select(func.count()).select_from(Review))
-    rates = [insert_rate(engine, made, 50 * _BATCH) for _ in range(9)]
+    rates = [insert_rate(engine, made, 50 * _BATCH) for _ in range(5)]
     here = Made(loaded, made.begin, made.at(loaded / made.rows), made.models)
     return {
         "rows": rows,
@@ -345,16 +370,19 @@ def run(rows: int, database: str, repeats: int, *, with_plans: bool) -> dict[str
         made = set_up(engine, rows)
         loaded = 0
         shown: dict[str, str] = {}
+        ratio = 1.0
         for size in [*(size for size in SIZES if size < rows), rows]:
             started = time.perf_counter()
             load(engine, made, loaded, size)
             loaded = size
             load_s = time.perf_counter() - started
             steps.append({"load_s": load_s, **measure(engine, made, loaded, repeats)})
+        if rows > SIZES[0]:
+            ratio = insert_ratio(engine, made, database, Path(folder) / "small")
         if with_plans:
             shown = plans(engine, made)
         kind = engine.dialect.name
-    return {"database": kind, "rows": rows, "steps": steps, "plans": shown}
+    return {"database": kind, "rows": rows, "steps": steps, "insert_ratio": ratio, "plans": shown}
 
 
 def table(found: dict[str, Any]) -> str:
@@ -371,4 +399,8 @@ def table(found: dict[str, Any]) -> str:
         for name in steps[0]["ms"]
     ]
     rates = " | ".join(f"{step['inserted_per_s']:.0f}" for step in steps)
-    return "\n".join([*lines, f"| inspections with verdicts inserted a second | {rates} |"])
+    lines.append(f"| inspections with verdicts inserted a second | {rates} |")
+    least = f"{SIZES[0]:,}"
+    return "\n".join(
+        [*lines, "", f"inserting, turn by turn: {found['insert_ratio']:.2f} of the rate at {least} rows"]
+    )
