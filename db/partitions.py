@@ -18,6 +18,7 @@ from db.ids import first_id
 TABLES: Final = ("inspections", "results", "anomaly_maps")  # each refers to the one before it
 ARCHIVE: Final = "archive"  # the schema of months that were let go and are kept
 AHEAD: Final = 3  # months beyond the present one
+PATIENCE = "10s"
 _NAME: Final = re.compile(rf"(?:{'|'.join(TABLES)})_(?:rest|(\d{{4}})_(\d\d))")
 
 
@@ -68,12 +69,12 @@ def make(connection: Connection, wanted: Iterable[datetime]) -> list[datetime]:
     """Make the partitions of months (their beginnings), and give those that were made.
 
     One whose rows have come already, and lie in the rest, is not: they are well there. Raises what the
-    database raises where somebody holds the tables for more than 10 s.
+    database raises where somebody holds the tables for longer than PATIENCE.
     """
     missing = sorted(set(wanted) - set(months(connection)))
     if connection.dialect.name != "postgresql" or not missing:
         return []
-    connection.execute(text("SET LOCAL lock_timeout = '10s'"))  # others queue behind who waits for this lock
+    _wait_briefly(connection)
     made = []
     for month in missing:
         try:
@@ -84,6 +85,11 @@ def make(connection: Connection, wanted: Iterable[datetime]) -> list[datetime]:
             continue
         made.append(month)
     return made
+
+
+def _wait_briefly(connection: Connection) -> None:
+    # Who waits for the lock of a whole table lets everybody else wait behind, the line among them.
+    connection.execute(text("SELECT set_config('lock_timeout', :patience, true)"), {"patience": PATIENCE})
 
 
 def _make(connection: Connection, table: str, month: datetime) -> None:
@@ -101,9 +107,10 @@ def _make(connection: Connection, table: str, month: datetime) -> None:
 def remove(connection: Connection, month: datetime, *, archive: bool) -> None:
     """Detach a month, and drop it, or keep it in the schema ARCHIVE.
 
-    Raises sqlalchemy.exc.IntegrityError where something still refers to one of its rows, such as a review.
+    Raises sqlalchemy.exc.IntegrityError where something still refers to one of its rows, such as a review,
+    and sqlalchemy.exc.OperationalError where somebody reads the tables for longer than PATIENCE.
     """
-    connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+    _wait_briefly(connection)
     if archive:
         connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {ARCHIVE}"))
     for table in reversed(TABLES):

@@ -23,6 +23,7 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, aliased, sessionmaker
 
 from db import events, partitions
@@ -39,6 +40,7 @@ from db.types import Id
 IMAGES_REMOVED: Final = "retention.images_removed"
 APPLIED: Final = "retention.applied"
 AT_ONCE: Final = 20_000  # things of one act: the shared images are looked for once for each
+_LOCKED: Final = "55P03"  # PostgreSQL's lock_not_available
 _ORDER: Final[tuple[What, ...]] = ("images", "maps", "rows")
 # Whoever stores an image that is there already makes it new after half of that (db.imagestore): what is
 # younger may belong to an inspection whose row is about to be committed.
@@ -293,8 +295,13 @@ def _months(
         end = partitions.after(month)
         if not any(end <= one.until for one in rows.values()):
             continue
-        with sessions.begin() as session:
-            act = _month(session, month, rows, actor, archive=archive, signature=signature)
+        try:
+            with sessions.begin() as session:
+                act = _month(session, month, rows, actor, archive=archive, signature=signature)
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) != _LOCKED:
+                raise
+            continue  # a long export reads it: its rows go one by one
         if act is not None:
             yield act
 

@@ -383,6 +383,21 @@ def test_a_month_of_which_all_is_due_goes_as_a_whole(line: Line, archive: bool) 
 
 
 @POSTGRESQL
+def test_a_month_that_somebody_reads_goes_row_by_row(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partitions, "PATIENCE", "200ms")
+    with line.engine.begin() as connection:
+        partitions.make(connection, [OLD.replace(day=1, hour=0)])
+    line.judged("ng")
+    line.policy(rows_days=90)
+    with line.engine.begin() as reading:
+        reading.execute(select(Inspection.id))
+        done = line.apply()
+    assert [(act.what, act.month) for act in done] == [("images", None), ("maps", None), ("rows", None)]
+    assert line.count(Inspection) == 0
+    assert line.verify().bad == []
+
+
+@POSTGRESQL
 def test_a_month_with_something_that_stays_loses_the_rest_row_by_row(line: Line) -> None:
     with line.engine.begin() as connection:
         partitions.make(connection, [OLD.replace(day=1, hour=0)])
