@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 
 from db.ids import uuid7_time
 from db.insert import insert_missing
+from db.ledger import released
+from db.ledger.facts import Kind
 from db.ledger.released import IMAGE, is_let_go
 from db.reviewed import newest
 from db.tables import CHAMPION, Attempt, Inspection, ModelAlias, Product, Result, Review, Station
@@ -96,6 +98,9 @@ def accept(session: Session, new: Sequence[NewInspection]) -> list[UUID]:
     May be repeated and may race with itself: each id is inserted, and returned, once. Raises
     UnknownProductError, with nothing inserted, for a product that isn't set up.
     """
+    # A file that is captured again after retention has let its inspection go is no new part: its leaf stands.
+    gone = released.of(session.connection(), Kind.INSPECTION, {item.id for item in new})
+    new = [item for item in new if item.id not in gone]
     if not new:
         return []
     stations = {item.station: item for item in new}
@@ -132,8 +137,8 @@ def require_product(session: Session, product: str) -> None:
 
 
 def known_ids(session: Session, ids: Collection[UUID]) -> set[UUID]:
-    """Give those of the ids that are accepted already."""
-    known: set[UUID] = set()
+    """Give those of the ids that are accepted already, or were until retention let them go."""
+    known = released.of(session.connection(), Kind.INSPECTION, ids)
     for chunk in _chunks(ids):
         known.update(session.scalars(select(Inspection.id).where(Inspection.id.in_(chunk))))
     return known

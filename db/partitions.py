@@ -18,7 +18,8 @@ from db.ids import first_id
 TABLES: Final = ("inspections", "results", "anomaly_maps")  # each refers to the one before it
 ARCHIVE: Final = "archive"  # the schema of months that were let go and are kept
 AHEAD: Final = 3  # months beyond the present one
-PATIENCE = "10s"
+PATIENCE = "2s"
+_LOCK: Final = 0x6D6F_6E74_6873  # PostgreSQL advisory lock, any number that is ours alone
 _NAME: Final = re.compile(rf"(?:{'|'.join(TABLES)})_(?:rest|(\d{{4}})_(\d\d))")
 
 
@@ -71,10 +72,12 @@ def make(connection: Connection, wanted: Iterable[datetime]) -> list[datetime]:
     One whose rows have come already, and lie in the rest, is not: they are well there. Raises what the
     database raises where somebody holds the tables for longer than PATIENCE.
     """
-    missing = sorted(set(wanted) - set(months(connection)))
-    if connection.dialect.name != "postgresql" or not missing:
+    wanted = set(wanted)
+    if connection.dialect.name != "postgresql" or wanted <= set(months(connection)):
         return []
-    _wait_briefly(connection)
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    missing = sorted(wanted - set(months(connection)))  # another may have made some meanwhile
+    wait_briefly(connection)
     made = []
     for month in missing:
         try:
@@ -87,7 +90,7 @@ def make(connection: Connection, wanted: Iterable[datetime]) -> list[datetime]:
     return made
 
 
-def _wait_briefly(connection: Connection) -> None:
+def wait_briefly(connection: Connection) -> None:
     # Who waits for the lock of a whole table lets everybody else wait behind, the line among them.
     connection.execute(text("SELECT set_config('lock_timeout', :patience, true)"), {"patience": PATIENCE})
 
@@ -110,7 +113,9 @@ def remove(connection: Connection, month: datetime, *, archive: bool) -> None:
     Raises sqlalchemy.exc.IntegrityError where something still refers to one of its rows, such as a review,
     and sqlalchemy.exc.OperationalError where somebody reads the tables for longer than PATIENCE.
     """
-    _wait_briefly(connection)
+    wait_briefly(connection)
+    # In the order in which others read and write them.
+    connection.execute(text(f"LOCK TABLE {', '.join(TABLES)} IN ACCESS EXCLUSIVE MODE"))
     if archive:
         connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {ARCHIVE}"))
     for table in reversed(TABLES):

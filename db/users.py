@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from db import events
 from db.engine import session_factory
-from db.tables import User
+from db.tables import Event, User
 from db.text import LONGEST_NAME, require_name
 
 SHORTEST_PASSWORD: Final = 12  # characters
@@ -73,9 +73,11 @@ def add(session: Session, name: str, full_name: str, password: str, actor: str) 
         )
     full_name = " ".join(full_name.split())
     require_name("full name", full_name)
-    if session.get(User, name) is not None:
+    before = select(Event.id).where(Event.kind == "user.added", Event.subject == name).limit(1)
+    if session.get(User, name) is not None or session.scalar(before) is not None:
         raise AccountError(
-            f"there is a user {name!r} already; a name is never given to another person, choose another one"
+            f"there is a user {name!r} already, or was; a name is never given to another person, choose "
+            "another one"
         )
     user = User(name=name, full_name=full_name, created_at=datetime.now(UTC), failed_attempts=0)
     user.password_hash = _hash(name, password)

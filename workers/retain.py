@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from celery.utils.log import get_task_logger
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import events, partitions
@@ -37,7 +38,7 @@ def retain() -> None:
             return
         with lease(sessions, "retain", _LEASE_S) as mine:
             if mine:
-                _apply(sessions, settings)
+                _apply(engine, settings)
     finally:
         engine.dispose()
 
@@ -48,15 +49,15 @@ def _is_due(sessions: sessionmaker[Session]) -> bool:
         return bool(policy.rules(session)) and (last is None or datetime.now(UTC) - last > _ONCE_IN)
 
 
-def _apply(sessions: sessionmaker[Session], settings: DatabaseSettings) -> None:
+def _apply(engine: Engine, settings: DatabaseSettings) -> None:
     deadline = time.monotonic() + _TURN_S
     done = 0
     store = open_image_store(settings)
-    for act in acts.apply(sessions, store, "retention", archive=settings.retention_archive):
+    for act in acts.apply(engine, store, "retention", archive=settings.retention_archive):
         done += 1
         what = f"{act.product}, {act.verdict}" if act.month is None else f"all of {act.month:%Y-%m}"
         logger.info("let go the %s of %d inspections (%s)", act.what, act.inspections, what)
         if time.monotonic() > deadline:
             return
-    with sessions.begin() as session:
+    with session_factory(engine).begin() as session:
         events.record(session, acts.APPLIED, "retention", None, {"acts": done})

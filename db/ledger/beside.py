@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from db.ledger.accounts import accounts
 from db.ledger.bad import Bad
 from db.ledger.facts import FORMS, NEWEST, Form, Kind, ids
-from db.ledger.released import acts_of_retention
+from db.ledger.lawful import acts_of_retention
 from db.ledger.seal import VANISHED, as_uuid
 from db.ledger.unsealed import key_of
 from db.tables import (

@@ -105,7 +105,7 @@ class Blobs:
                 str(id_): _hash(data)
                 for id_, data in session.execute(query.where(AnomalyMap.inspection_id.in_(wanted)))
             }
-        lawful = self._let_go([blob for blob in blobs if found.get(blob.id) == _NOTHING])
+        lawful = self._let_go([blob for blob in blobs if found.get(blob.id) in {None, _NOTHING}])
         for blob in blobs:
             if found.get(blob.id) != blob.sha256 and blob not in lawful:
                 yield blob.bad("the bytes of the anomaly map were changed")

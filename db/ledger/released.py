@@ -6,8 +6,7 @@ row that nobody may delete may be deleted once it stands there (triggers of the 
 it for lawful as long as what stands there makes the root that was sealed.
 """
 
-from collections.abc import Collection, Iterable, Iterator
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterable
 from itertools import islice
 from typing import Any, Final
 from uuid import UUID
@@ -15,9 +14,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, exists, insert, select
 from sqlalchemy.orm import Session
 
-from db.ids import uuid7_time
 from db.ledger import merkle
-from db.ledger.bad import Bad
 from db.ledger.facts import Kind
 from db.tables import Event, ReleasedFact
 
@@ -27,7 +24,6 @@ POLICY: Final = "retention.policy"
 IMAGE: Final = 101
 MAP: Final = 102
 _AT_ONCE: Final = 500
-_LIMIT: Final = 20
 
 
 def leaf(kind: int, fact: UUID) -> bytes:
@@ -64,66 +60,3 @@ def acts(session: Session, fact: UUID) -> dict[int, Event]:
 def is_let_go(kind: int, fact: Any) -> ColumnElement[bool]:
     """Say, in SQL, of a column of ids that the fact was let go."""
     return exists().where(ReleasedFact.kind == kind, ReleasedFact.fact == fact)
-
-
-def acts_of_retention(session: Session) -> Iterator[Bad]:
-    """Acts that let go other things than they say, or earlier than the policy they name had it."""
-    acts: set[UUID] = set()
-    for event in session.scalars(select(Event).where(Event.kind == ACT).order_by(Event.id)):
-        acts.add(event.id)
-        why = _wrong(session, event)
-        if why is not None:
-            yield Bad(why, "event", str(event.id))
-    strays = select(ReleasedFact.act).distinct()
-    for act in session.scalars(strays):
-        if act not in acts:
-            yield Bad(
-                f"released_facts names an act of retention {act} that there is none of: facts were let "
-                "go past the application",
-                "event",
-                str(act),
-            )
-
-
-def _wrong(session: Session, act: Event) -> str | None:
-    query = (
-        select(ReleasedFact.kind, ReleasedFact.fact)
-        .where(ReleasedFact.act == act.id)
-        .order_by(ReleasedFact.kind, ReleasedFact.fact)
-    )
-    number = 0
-
-    def leaves() -> Iterator[bytes]:
-        nonlocal number
-        for kind, fact in session.execute(query, execution_options={"yield_per": 5000}):
-            number += 1
-            yield leaf(kind, fact)
-
-    try:
-        root = merkle.root_of(leaves()).hex()
-    except ValueError:
-        root = None
-    if (number, root) != (act.detail.get("facts"), act.detail.get("root")):
-        return (
-            f"the act of retention let {act.detail.get('facts')} things go, released_facts names {number} "
-            "or others: facts may have been deleted in its name"
-        )
-    return _unlawful(session, act)
-
-
-def _unlawful(session: Session, act: Event) -> str | None:
-    """Say why the act was not what the policy had, None where it was."""
-    try:
-        policy = session.get(Event, UUID(act.detail["policy"]))
-        days = int(act.detail["days"])
-        until = datetime.fromisoformat(act.detail["until"])
-        what = act.detail["what"]
-        terms: dict[str, Any] = {} if policy is None or policy.kind != POLICY else policy.detail
-        allowed = [terms.get(f"{what}_days"), terms.get("rows_days")]
-    except (KeyError, ValueError, TypeError, AttributeError):
-        return "the act of retention does not say by which policy it was done"
-    if days not in allowed:
-        return f"the act of retention let go what was {days} days old, and the policy it names did not say so"
-    if until + timedelta(days=days) > uuid7_time(act.id) + timedelta(minutes=1):
-        return f"the act of retention let go what was younger than the {days} days of its policy"
-    return None

@@ -6,7 +6,7 @@ and whoever wants to know what was the policy in spring finds it there. Without 
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from db import approvals, events
 from db.inspections import require_product
-from db.ledger.released import POLICY
+from db.ledger.released import ACT, POLICY
 from db.tables import VERDICTS, Event
 from db.text import require_name
 
@@ -114,6 +114,8 @@ def set_rule(
 
     Raises RetentionError, db.inspections.UnknownProductError, and db.approvals.SignatureRequiredError.
     """
+    lock(session)
+    _require_newest(session, (POLICY, ACT))
     if product is not None:
         require_product(session, product)
     if verdict is not None and verdict not in VERDICTS:
@@ -140,6 +142,17 @@ def holds(session: Session) -> dict[str, Hold]:
     return found
 
 
+def _require_newest(session: Session, kinds: tuple[str, ...], lot: str | None = None) -> None:
+    """Refuse to add to what a machine whose clock is ahead has told: the newest counts, by its time."""
+    told = select(Event).where(Event.kind.in_(kinds)).order_by(Event.id.desc()).limit(1)
+    newest = session.scalar(told if lot is None else told.where(Event.subject == lot))
+    if newest is not None and newest.at >= datetime.now(UTC):
+        raise RetentionError(
+            f"the newest event of it is of {newest.at}, and this machine's clock is behind that: set both "
+            "right, or wait until then"
+        )
+
+
 def lock(session: Session) -> None:
     """Let nobody hold a lot, or let things go, until the transaction ends; on SQLite nobody writes anyway."""
     if session.get_bind().dialect.name == "postgresql":
@@ -153,6 +166,7 @@ def hold(session: Session, lot: str, actor: str, why: str) -> None:
     """
     require_name("lot", lot)
     lock(session)
+    _require_newest(session, (HELD, LIFTED), lot)
     if lot in holds(session):
         raise RetentionError(f"lot {lot!r} is held already; `pyramidion retention` says since when")
     events.record(session, HELD, actor, lot, {"why": why})
@@ -163,6 +177,8 @@ def lift(session: Session, lot: str, actor: str, why: str, signature: dict[str, 
 
     Raises RetentionError where it is not held, and db.approvals.SignatureRequiredError.
     """
+    lock(session)
+    _require_newest(session, (HELD, LIFTED), lot)
     held = holds(session)
     if lot not in held:
         names = ", ".join(sorted(held)) or "none"

@@ -13,8 +13,8 @@ from pyramidion.output import err, out, print_json
 from pyramidion.passwords import SignAs, password_of
 
 if TYPE_CHECKING:
-    from db.retention.acts import Act
     from db.retention.policy import Rule, Terms
+    from db.retention.told import Act
 
 _FOR_EVER = "for ever"
 
@@ -111,12 +111,17 @@ def _set(
 @app.command()
 def hold(lot: Lot, why: Why) -> None:
     """Keep all of LOT, whatever its terms, until the hold is lifted."""
+    from sqlalchemy import select
+
     from db.retention import policy
+    from db.tables import Inspection
     from pyramidion.context import open_context
 
     with open_context().sessions.begin() as session:
         policy.hold(session, lot, getpass.getuser(), why)
-    out.print(f"lot {lot} is held", markup=False, highlight=False)
+        there = session.scalar(select(Inspection.id).where(Inspection.lot == lot).limit(1))
+    unknown = "" if there else "; no inspection has that lot yet: is it written so?"
+    out.print(f"lot {lot} is held{unknown}", markup=False, highlight=False)
 
 
 @app.command()
@@ -160,7 +165,7 @@ def apply(
         found: list[Act] = []
         with err.status("letting go what is due"):
             found += acts.apply(
-                context.sessions,
+                context.engine,
                 context.store,
                 _actor(signature),
                 archive=context.settings.retention_archive,

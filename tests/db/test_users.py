@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import events, signatures, users
@@ -144,3 +144,10 @@ def test_what_can_be_no_name_is_refused_like_any_other(sessions: Sessions) -> No
         with pytest.raises(users.WrongCredentialsError):
             sign(sessions, name, OWN)
     assert len(told(sessions)) == 2
+
+
+def test_the_name_of_a_user_whom_somebody_removed_is_not_given_again(sessions: Sessions, ada: None) -> None:
+    with sessions.begin() as session:
+        session.execute(delete(User))  # past the application: verify says so as long as nobody takes the name
+        with pytest.raises(users.AccountError, match="never given to another person"):
+            users.add(session, "ada", "Ada Other", FIRST, "administrator")

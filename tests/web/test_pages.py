@@ -203,7 +203,7 @@ def test_what_retention_let_go_is_said_to_be_gone(page: httpx.Client, plant: Any
     terms = policy.Terms(images_days=1, maps_days=2)
     with plant.sessions.begin() as session:
         policy.set_rule(session, "tile", "ok", terms, "engineer", "storage")
-    done = acts.apply(plant.sessions, plant.store, "retention", archive=False)
+    done = acts.apply(plant.sessions.kw["bind"], plant.store, "retention", archive=False)
     assert [act.what for act in done] == ["images", "maps"]
     answer = page.get(f"/inspections/{gone}")
     assert answer.status_code == 200

@@ -12,6 +12,8 @@ from db import inspections, models, partitions, results
 from db.ids import uuid7
 from db.imagestore import key_of, open_image_store
 from db.leases import lease
+from db.ledger.seal import seal
+from db.ledger.settings import LedgerSettings
 from db.retention import acts, policy
 from db.settings import DatabaseSettings
 from db.tables import Event, Inspection
@@ -45,6 +47,7 @@ def test_the_task_makes_months_and_lets_go_what_is_due(
     count = select(func.count()).select_from(Inspection)
     with sessions() as session:
         assert session.scalar(count) == 1  # without a policy all is kept
+    seal(engine, LedgerSettings())
     with sessions.begin() as session:
         policy.set_rule(session, "tile", None, policy.Terms(rows_days=365), "engineer", "storage")
         if engine.dialect.name == "postgresql":
