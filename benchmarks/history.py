@@ -336,11 +336,9 @@ def plans(engine: Engine, made: Made) -> dict[str, str]:
 
 
 def tidy(engine: Engine) -> None:
-    """Do what a database does in the background, so that it doesn't do it while it is measured."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if engine.dialect.name == "sqlite":
-            connection.execute(text("ANALYZE"))
-        else:
+    """Do what PostgreSQL does in the background, so that it doesn't do it while it is measured."""
+    if engine.dialect.name == "postgresql":
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("VACUUM (ANALYZE)"))
             connection.execute(text("CHECKPOINT"))
 

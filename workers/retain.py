@@ -6,6 +6,7 @@ from typing import Final
 
 from celery.utils.log import get_task_logger
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import events, partitions
@@ -30,9 +31,7 @@ def retain() -> None:
     settings = DatabaseSettings()
     engine = make_engine(settings)
     try:
-        with engine.begin() as connection:
-            for month in partitions.make_ahead(connection, datetime.now(UTC)):
-                logger.info("made the partitions of %s", f"{month:%Y-%m}")
+        _make_ahead(engine)
         sessions = session_factory(engine)
         if not _is_due(sessions):
             return
@@ -41,6 +40,15 @@ def retain() -> None:
                 _apply(engine, settings)
     finally:
         engine.dispose()
+
+
+def _make_ahead(engine: Engine) -> None:
+    try:
+        with engine.begin() as connection:
+            for month in partitions.make_ahead(connection, datetime.now(UTC)):
+                logger.info("made the partitions of %s", f"{month:%Y-%m}")
+    except OperationalError as error:  # a backup reads the tables: there are months left, and the next hour
+        logger.warning("no months were made ahead: %s", error.orig)
 
 
 def _is_due(sessions: sessionmaker[Session]) -> bool:
