@@ -20,10 +20,9 @@ from db.ledger import merkle, released
 from db.ledger.facts import Kind
 from db.ledger.released import ACT, IMAGE, MAP
 from db.retention import months
-from db.retention.due import Due, candidates, due
+from db.retention.due import Act, Due, candidates, due
 from db.retention.images import remove_files
 from db.retention.policy import What, lock
-from db.retention.told import Act
 from db.tables import AnomalyMap, Event, Inspection, ReleasedFact, Result, Review
 
 APPLIED: Final = "retention.applied"
@@ -68,8 +67,6 @@ def apply(
     for one in todo:
         if one.what != "rows":
             yield from _let_go(sessions, one, actor, signature)
-            if one.what == "images":
-                remove_files(reading, sessions, store, actor)
     if not remove_files(reading, sessions, store, actor):
         return  # rows name the images that are still to be removed
     busy: list[datetime] = []

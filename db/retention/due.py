@@ -1,4 +1,4 @@
-"""What is due: by which rule, and which inspections."""
+"""What is due: by which rule, and which inspections; and what an act makes of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,6 +51,18 @@ class Due:
             "signature": signature,
             **more,
         }
+
+
+@dataclass(frozen=True)
+class Act:
+    """What was let go, or with `id` None would be; `month` where it was a whole partition."""
+
+    id: UUID | None
+    what: What
+    product: str | None
+    verdict: str | None
+    inspections: int
+    month: datetime | None = None
 
 
 def due(session: Session, now: datetime) -> list[Due]:

@@ -14,9 +14,8 @@ from db.ids import first_id
 from db.ledger import merkle, released
 from db.ledger.facts import Kind
 from db.ledger.released import ACT, IMAGE, is_let_go
-from db.retention.due import Due, unsealed
+from db.retention.due import Act, Due, unsealed
 from db.retention.policy import holds, lock
-from db.retention.told import Act
 from db.tables import Inspection, ReleasedFact, Result, Review
 from db.types import Id
 

@@ -13,8 +13,8 @@ from pyramidion.output import err, out, print_json
 from pyramidion.passwords import SignAs, password_of
 
 if TYPE_CHECKING:
+    from db.retention.due import Act
     from db.retention.policy import Rule, Terms
-    from db.retention.told import Act
 
 _FOR_EVER = "for ever"
 

@@ -25,9 +25,8 @@ from db.ledger.settings import LedgerSettings
 from db.ledger.verify import Report, Wanted, verify
 from db.matching import Filter
 from db.retention import acts, images, policy
-from db.retention.due import Due
+from db.retention.due import Act, Due
 from db.retention.policy import RetentionError, Terms
-from db.retention.told import Act
 from db.settings import DatabaseSettings
 from db.tables import AnomalyMap, Attempt, Event, Inspection, ReleasedFact, Result, Review
 

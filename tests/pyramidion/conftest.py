@@ -1,8 +1,10 @@
 import json
 import os
+import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,3 +39,19 @@ def run(home: Path) -> Callable[..., Answer]:
         return Answer(done.returncode, done.stdout, done.stderr)
 
     return run_it
+
+
+@pytest.fixture
+def no_room_beyond() -> Callable[[int], AbstractContextManager[None]]:
+    """Let no file of this process grow beyond a size, as a full disk would: `with no_room_beyond(10):`."""
+
+    @contextmanager
+    def full(size: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return full

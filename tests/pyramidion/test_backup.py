@@ -1,11 +1,9 @@
 """A backup that is restored is the history that was backed up, proofs and all; nothing half-written stays."""
 
 import json
-import resource
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -315,20 +313,9 @@ def test_without_the_key_the_one_that_is_needed_is_named(
     assert str(home / "ledger" / "key.pem") in note
 
 
-@contextmanager
-def no_room_beyond(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond a size, as a full disk would."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize(("room", "why"), [(20_000, "can't be copied to"), (400_000, "File too large")])
 def test_a_full_disk_leaves_the_last_backup_as_it_was(
-    room: int, why: str, machine: Context, back_up: Backup, elsewhere: Any, folder: Path
+    no_room_beyond: Any, room: int, why: str, machine: Context, back_up: Backup, elsewhere: Any, folder: Path
 ) -> None:
     place, _ = back_up(machine)
     large = bytes(room)

@@ -3,11 +3,9 @@
 import hashlib
 import io
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -425,19 +423,8 @@ def test_evidence_that_is_cut_is_told_so(contents: Contents, stand_alone: Any, t
     assert (code, "no such file" in said["faults"][0]) == (1, True)
 
 
-@contextmanager
-def no_room_beyond(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond a size, as a full disk would."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_where_there_is_no_room_nothing_is_left(
-    single_machine: list[UUID], tmp_path: Path, home: Path
+    no_room_beyond: Any, single_machine: list[UUID], tmp_path: Path, home: Path
 ) -> None:
     seal()  # so that only the file itself has to be written
     folder = tmp_path / "full"

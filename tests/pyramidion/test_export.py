@@ -4,9 +4,6 @@ import csv
 import errno
 import hashlib
 import json
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -109,21 +106,12 @@ def test_a_full_disk_leaves_no_half_file_and_the_export_goes_on(
     assert [int(row["serial"]) for row in read(file, form)] == list(range(24, -1, -1))
 
 
-def test_a_disk_that_is_full_from_the_start_keeps_nothing_half_written(history: int, tmp_path: Path) -> None:
+def test_a_disk_that_is_full_from_the_start_keeps_nothing_half_written(
+    no_room_beyond: Any, history: int, tmp_path: Path
+) -> None:
     with open_context().reading() as session, no_room_beyond(10), pytest.raises(OSError, match="too large"):
         exporting.export(session, Filter(), tmp_path / "all.csv", "csv")
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
-
-
-@contextmanager
-def no_room_beyond(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond a size, as a full disk would."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_pieces_of_another_export_are_not_joined(history: int, tmp_path: Path) -> None:
