@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from db import events, partitions
 from db.engine import make_engine, session_factory
 from db.imagestore import open_image_store
-from db.leases import lease
+from db.leases import Renew, lease
 from db.retention import acts, policy
+from db.retention.turn import LEASE, LEASE_S, Turn
 from db.settings import DatabaseSettings
 from workers.celery import app
 
@@ -21,7 +22,6 @@ logger = get_task_logger(__name__)
 
 _ONCE_IN: Final = timedelta(hours=23, minutes=30)
 _TURN_S: Final = 600.0  # the next hour goes on: a training waits behind it
-_LEASE_S: Final = 3600.0
 
 
 # Acknowledged before it starts: what takes long must not be handed to a second worker.
@@ -35,9 +35,13 @@ def retain() -> None:
         sessions = session_factory(engine)
         if not _is_due(sessions):
             return
-        with lease(sessions, "retain", _LEASE_S) as mine:
-            if mine:
-                _apply(engine, settings)
+        with lease(sessions, LEASE, LEASE_S) as mine:
+            if mine is not None:
+                _apply(engine, settings, mine)
+            else:
+                logger.info(
+                    "somebody else lets go what is due, or backs images up: the next hour looks again"
+                )
     finally:
         engine.dispose()
 
@@ -57,15 +61,17 @@ def _is_due(sessions: sessionmaker[Session]) -> bool:
         return bool(policy.rules(session)) and (last is None or datetime.now(UTC) - last > _ONCE_IN)
 
 
-def _apply(engine: Engine, settings: DatabaseSettings) -> None:
+def _apply(engine: Engine, settings: DatabaseSettings, renew: Renew) -> None:
     deadline = time.monotonic() + _TURN_S
+    turn = Turn(lambda: time.monotonic() < deadline and renew())
     done = 0
     store = open_image_store(settings)
-    for act in acts.apply(engine, store, "retention", archive=settings.retention_archive):
+    for act in acts.apply(engine, store, "retention", archive=settings.retention_archive, turn=turn):
         done += 1
         what = f"{act.product}, {act.verdict}" if act.month is None else f"all of {act.month:%Y-%m}"
         logger.info("let go the %s of %d inspections (%s)", act.what, act.inspections, what)
-        if time.monotonic() > deadline:
-            return
+    if turn.left:
+        logger.warning("due, and left for the next hour: %s", "; ".join(turn.left))
+        return
     with session_factory(engine).begin() as session:
         events.record(session, acts.APPLIED, "retention", None, {"acts": done})

@@ -16,6 +16,7 @@ from db.ledger.facts import Kind
 from db.ledger.released import ACT, IMAGE, is_let_go
 from db.retention.due import Act, Due, unsealed
 from db.retention.policy import holds, lock
+from db.retention.turn import Turn
 from db.tables import Inspection, ReleasedFact, Result, Review
 from db.types import Id
 
@@ -31,6 +32,7 @@ def let_go(
     sessions: sessionmaker[Session],
     todo: Sequence[Due],
     actor: str,
+    turn: Turn,
     busy: list[datetime],
     *,
     archive: bool,
@@ -43,6 +45,8 @@ def let_go(
     for place, month in enumerate(there):
         if not any(partitions.after(month) <= one.until for one in rows.values()):
             continue
+        if turn.is_over():
+            return
         try:
             with sessions.begin() as session:
                 act = _month(session, month, rows, actor, archive=archive, signature=signature)
@@ -50,6 +54,7 @@ def let_go(
             if getattr(error.orig, "sqlstate", None) not in _BUSY:
                 raise
             busy.extend(there[place:])  # each would let the line wait again
+            turn.left.append(f"the month {month:%Y-%m} and those after it, which somebody reads just now")
             return
         if act is not None:
             yield act

@@ -148,6 +148,7 @@ def apply(
     from db import signatures
     from db.leases import lease
     from db.retention import acts
+    from db.retention.turn import LEASE, LEASE_S, Turn
     from pyramidion.context import open_context
     from pyramidion.errors import UserError
 
@@ -157,9 +158,12 @@ def apply(
             _report(acts.plan(session, datetime.now(UTC)), as_json, done=False)
         return
     password = password_of(sign_as)
-    with lease(context.sessions, "retain", 3600) as mine:
-        if not mine:
-            raise UserError("a worker is letting go what is due right now: look again in a while")
+    with lease(context.sessions, LEASE, LEASE_S) as mine:
+        if mine is None:
+            raise UserError(
+                "a worker is letting go what is due right now, or a backup copies images: look again later"
+            )
+        turn = Turn(mine)
         with context.sessions.begin() as session:
             signature = signatures.approval(session, "retention", sign_as, password, "approval: let go")
         found: list[Act] = []
@@ -169,9 +173,12 @@ def apply(
                 context.store,
                 _actor(signature),
                 archive=context.settings.retention_archive,
+                turn=turn,
                 signature=signature,
             )
     _report(found, as_json, done=True)
+    for what in turn.left:
+        err.print(f"due, and left for the next time: {what}", style="yellow", highlight=False, soft_wrap=True)
 
 
 def _report(acts: "list[Act]", as_json: bool, *, done: bool) -> None:

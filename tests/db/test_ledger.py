@@ -425,11 +425,13 @@ def test_a_stretch_of_time_can_be_verified_alone(
 
 def test_a_lease_is_one_holders_until_it_ends_or_lapses(sessions: sessionmaker[Session]) -> None:
     with lease(sessions, "seal", 60) as mine:
-        assert mine
+        assert mine is not None
+        assert mine()
         with lease(sessions, "seal", 60) as also_mine, lease(sessions, "other", 60) as other:
             assert not also_mine
             assert other
     with lease(sessions, "seal", -1) as lapsed:
-        assert lapsed
+        assert lapsed is not None
         with lease(sessions, "seal", 60) as taken_over:
             assert taken_over
+            assert not lapsed()

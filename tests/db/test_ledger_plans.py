@@ -1,4 +1,4 @@
-"""How verify's statements are carried out: none may go through all facts for each block, or for each fact."""
+"""How statements are carried out: none may go through all facts for each block, or for each fact."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -10,12 +10,14 @@ import pytest
 from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import results
+from db import events, results
+from db.ledger import released
 from db.ledger import verify as verifying
 from db.ledger.facts import FORMS
 from db.ledger.seal import seal
 from db.ledger.settings import LedgerSettings
 from db.ledger.verify import Wanted, verify
+from db.retention.images import _unneeded
 
 Statement = tuple[str, Any]
 
@@ -106,3 +108,26 @@ def test_each_fact_is_looked_for_among_the_leaves_by_its_id(engine: Engine, aske
             read = plan(engine, statement)
             assert [step for step in read if step.for_each and "fact" not in step.by] == [], read
             assert engine.dialect.name != "sqlite" or [step for step in read if step.for_each] != []
+
+
+def test_who_else_needs_images_is_looked_for_in_one_pass_over_all_inspections(
+    engine: Engine, sessions: sessionmaker[Session], accepted: Callable[..., list[UUID]]
+) -> None:
+    ids = accepted(6)
+    with sessions.begin() as session:
+        act = events.record(session, released.ACT, "retention", None, {})
+        released.add(session, act, released.IMAGE, ids)
+    statements: list[Statement] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        statements.append((statement, parameters))
+
+    event.listen(engine, "before_cursor_execute", note)
+    with sessions() as session:
+        _unneeded(session, [act])
+    event.remove(engine, "before_cursor_execute", note)
+    read = [plan(engine, one) for one in statements if "inspections" in one[0]]
+    whole = [step for steps in read for step in steps if step.by == "" and "inspections" in step.table]
+    assert [step.for_each for step in whole] == [False] * len(whole), read
+    # Each partition is one, SQLite has one table
+    assert len({step.table for step in whole}) == len(whole) > 0, read

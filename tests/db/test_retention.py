@@ -421,6 +421,45 @@ def test_a_hold_keeps_files_that_are_still_there(line: Line) -> None:
     assert not line.has_image(id_)
 
 
+def test_a_hold_that_is_set_while_files_are_removed_keeps_the_rest(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [line.judged("ok", lot="L1") for _ in range(3)]
+    line.policy(images_days=30)
+    monkeypatch.setattr(images, "_FILES_AT_ONCE", 1)
+    remove = ImageStore.remove
+
+    def remove_and_hold(store: ImageStore, hashes: list[str], older_than: datetime) -> int:
+        if hashes:
+            with line.sessions.begin() as session:
+                policy.hold(session, "L1", "counsel", "claim 7")
+        return remove(store, hashes, older_than)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ImageStore, "remove", remove_and_hold)
+        line.apply()
+    assert sum(line.has_image(id_) for id_ in ids) == 2
+    line.apply()
+    assert sum(line.has_image(id_) for id_ in ids) == 2
+
+
+def test_a_lot_that_is_held_after_it_was_found_due_stays(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, other = line.judged("ok", lot="L1"), line.judged("ok")
+    line.policy(maps_days=30)
+    lock = policy.lock
+
+    def hold_first(session: Session) -> None:
+        lock(session)
+        if not policy.holds(session):
+            policy.hold(session, "L1", "counsel", "claim 7")
+
+    monkeypatch.setattr(acts, "lock", hold_first)
+    assert [(act.what, act.inspections) for act in line.apply()] == [("maps", 1)]
+    with line.sessions() as session:
+        assert session.get_one(AnomalyMap, held).data != b""
+        assert session.get_one(AnomalyMap, other).data == b""
+
+
 def test_what_was_let_go_is_not_taken_in_again(line: Line) -> None:
     # Its file may still lie in a station's folder, and its id follows from the file.
     id_ = line.judged("ok")

@@ -17,7 +17,7 @@ from db.ledger.settings import LedgerSettings
 from db.retention import acts, policy
 from db.settings import DatabaseSettings
 from db.tables import Event, Inspection
-from workers.retain import retain
+from workers.retain import _apply, retain
 
 
 @pytest.fixture
@@ -59,6 +59,15 @@ def test_the_task_makes_months_and_lets_go_what_is_due(
         retain.run()  # another one is at it
         with sessions() as session:
             assert session.scalar(count) == 1
+    (image,) = (file for file in (DatabaseSettings().home / "images").rglob("*") if file.is_file())
+    stored = image.stat().st_mtime
+    os.utime(image)  # whoever stored it again just now may need it: it waits for a day, and its row with it
+    retain.run()
+    assert "left for the next hour: 1 images that were stored within the last day" in caplog.text
+    with sessions() as session:
+        assert session.scalar(count) == 1
+        assert acts.last_applied(session) is None
+    os.utime(image, (stored, stored))
     retain.run()
     with sessions() as session:
         assert session.scalar(count) == 0
@@ -69,4 +78,17 @@ def test_the_task_makes_months_and_lets_go_what_is_due(
     retain.run()  # asked for each hour, done once a day: it reads all that was ever let go
     with sessions() as session:
         told = list(session.scalars(select(Event.detail).where(Event.kind == acts.APPLIED)))
-    assert told == [{"acts": 2}]
+    assert told == [{"acts": 1}]
+
+
+def test_a_turn_ends_when_its_lease_is_lost(
+    sessions: sessionmaker[Session], engine: Engine, old_part: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    seal(engine, LedgerSettings())
+    with sessions.begin() as session:
+        policy.set_rule(session, "tile", None, policy.Terms(rows_days=365), "engineer", "storage")
+    _apply(engine, DatabaseSettings(), lambda: False)
+    assert "what was still to come when the turn was over" in caplog.text
+    with sessions() as session:
+        assert session.scalar(select(func.count()).select_from(Inspection)) == 1
+        assert acts.last_applied(session) is None
