@@ -169,6 +169,7 @@ class _Batch:
         decoded = []
         images = self.runtime.threads.map(attempt, [data for _, data in readable])
         for (one, _), image in zip(readable, images, strict=True):
+            self.delivery.progressed()
             if isinstance(image, UnreadableImageError):
                 attempts = max(1, self.attempts(one))
                 self.record([outcome.failed(one.inspection, attempts, str(image))])

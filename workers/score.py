@@ -20,6 +20,7 @@ from workers.judge import Delivery, judge
 from workers.messages import ScoreMessage, UnknownMessageError
 from workers.runtime import DeviceLostError, runtime
 from workers.settings import WorkerSettings
+from workers.watchdog import Watchdog
 
 logger = get_task_logger(__name__)
 
@@ -120,6 +121,7 @@ def set_up(instance: object, **_: object) -> None:
 def _say_what_is_held(**_: object) -> None:
     settings = WorkerSettings()
     Holding(lambda: queue.connect(settings), score.oldest_held, lambda: score.progressed_at).start()
+    Watchdog(lambda: bool(score.held()), lambda: score.progressed_at, settings.hung_after_s).start()
 
 
 @worker_shutting_down.connect

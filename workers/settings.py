@@ -65,6 +65,12 @@ class WorkerSettings(Settings):
         le=20,
         description="Attempts at an image that crashes or fails scoring before it is judged `error`.",
     )
+    hung_after_s: float = Field(
+        default=60,
+        ge=1,
+        description="Seconds without progress on a batch after which a scoring worker takes itself for hung "
+        "and ends, to be started anew. Longer than the slowest device takes for a batch.",
+    )
     inconclusive_band: float = Field(
         default=0.0,
         ge=0,
