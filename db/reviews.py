@@ -13,14 +13,13 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from db import approvals
-from db.history import UnknownInspectionError
+from db import approvals, history
 from db.ids import uuid7
 from db.ledger import unsealed
 from db.ledger.facts import Kind
 from db.ledger.heads import moment
 from db.ledger.signed import bound
-from db.tables import Inspection, Result, Review
+from db.tables import Result, Review
 from db.text import readable, require_name
 
 VERDICTS: Final = ("confirm", "overrule", "inconclusive")
@@ -76,8 +75,7 @@ def _verdict_on(session: Session, inspection_id: UUID) -> str:
     result = session.get(Result, inspection_id)
     if result is not None:
         return result.verdict
-    if session.get(Inspection, inspection_id) is None:
-        raise UnknownInspectionError(inspection_id)
+    history.inspection(session, inspection_id)  # says why, where it is not there
     raise ReviewError(f"inspection {inspection_id} has no verdict yet that could be reviewed: it is pending")
 
 

@@ -8,6 +8,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from capture.folder import NoFolderError
 from capture.spool import SpoolError
+from db.again import BUSY, sqlstate
 from db.history import UnknownInspectionError
 from db.imagestore import ImageStoreError
 from db.inspections import UnknownProductError
@@ -76,6 +77,10 @@ def sentence(error: BaseException) -> str:
     """What a person needs to read of an error."""
     if isinstance(error, DBAPIError):
         first = str(error.orig).strip().split("\n", 1)[0]
+        if sqlstate(error) in BUSY:
+            return (
+                f"the database is busy with what takes whole tables, such as retention ({first}): try again"
+            )
         return f"the database said: {first}. Check PYRAMIDION_DATABASE_URL with `pyramidion doctor`"
     if isinstance(error, PoolTimeoutError):
         return f"the database gave no connection in time: {error}. Set PYRAMIDION_DATABASE_POOL_SIZE higher"

@@ -10,6 +10,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import events, partitions
+from db.again import BUSY, sqlstate
 from db.ids import first_id
 from db.ledger import merkle, released
 from db.ledger.facts import Kind
@@ -20,7 +21,6 @@ from db.retention.turn import Turn
 from db.tables import Inspection, ReleasedFact, Result, Review
 from db.types import Id
 
-_BUSY: Final = {"55P03", "40P01"}  # PostgreSQL's lock_not_available and deadlock_detected
 _SOURCES: Final = (
     (Kind.INSPECTION.value, Inspection.id, Inspection.id),
     (Kind.RESULT.value, Result.inspection_id, Result.inspection_id),
@@ -51,7 +51,7 @@ def let_go(
             with sessions.begin() as session:
                 act = _month(session, month, rows, actor, archive=archive, signature=signature)
         except OperationalError as error:
-            if getattr(error.orig, "sqlstate", None) not in _BUSY:
+            if sqlstate(error) not in BUSY:
                 raise
             busy.extend(there[place:])  # each would let the line wait again
             turn.left.append(f"the month {month:%Y-%m} and those after it, which somebody reads just now")

@@ -2,12 +2,17 @@
 
 import getpass
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pyramidion.output import out, print_json
 from pyramidion.passwords import SignAs, password_of
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from db.tables import Review
 
 
 class Said(StrEnum):
@@ -31,6 +36,7 @@ def review(
 ) -> None:
     """Say whether a verdict is right. Reviews are added, never changed; the newest one counts."""
     from db import reviews, signatures, users
+    from db.again import again
     from pyramidion.commands.show import columns, find_one
     from pyramidion.context import open_context
 
@@ -39,13 +45,16 @@ def review(
         id_ = find_one(session, inspection_id)
     password = password_of(sign_as)
     reviewer = getpass.getuser() if sign_as is None else users.plain(sign_as)
-    with context.sessions.begin() as session:
+
+    def add(session: "Session") -> "Review":
         signature = None
         if sign_as is not None:
             signature = signatures.sign(session, sign_as, password or "", f"review: {said.value}")
-        made = reviews.record(session, id_, said.value, reviewer, reason_code, reason, signature)
+        return reviews.record(session, id_, said.value, reviewer, reason_code, reason, signature)
+
+    made = again(context.sessions, add)  # retention may be at it just now
     if as_json:
         print_json(columns(made))
         return
-    signed = "" if signature is None else f", signed by {signature['name']}"
+    signed = "" if made.signature is None else f", signed by {made.signature['name']}"
     out.print(f"{id_}: {said.value} by {reviewer}{signed}", markup=False, highlight=False, soft_wrap=True)

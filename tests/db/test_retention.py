@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import events, history, inspections, models, partitions, results, reviews, sample
+from db.again import again
 from db.engine import session_factory
 from db.history import LetGoError
 from db.ids import uuid7
@@ -458,6 +460,54 @@ def test_a_lot_that_is_held_after_it_was_found_due_stays(line: Line, monkeypatch
     with line.sessions() as session:
         assert session.get_one(AnomalyMap, held).data != b""
         assert session.get_one(AnomalyMap, other).data == b""
+
+
+def waits_for_a_lock(line: Line) -> bool:
+    """Whether somebody does, on PostgreSQL; on SQLite nobody can tell."""
+    if line.engine.dialect.name == "sqlite":
+        return True
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    with line.engine.connect() as connection:
+        return bool(connection.scalar(text(waiting)))
+
+
+def test_whoever_reviews_a_part_while_it_goes_is_told_that_it_went(
+    line: Line, wait: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_ = line.judged("ng")
+    line.policy(rows_days=30)
+    delete, said = acts._delete, list[Future[Review]]()
+
+    def review_meanwhile(session: Session, act: UUID, what: str) -> None:
+        delete(session, act, what)  # type: ignore[arg-type]
+        if what == "rows":
+            said.append(pool.submit(again, line.sessions, review_of(id_)))
+            wait(lambda: waits_for_a_lock(line), "the review to wait", 10)
+
+    monkeypatch.setattr(acts, "_delete", review_meanwhile)
+    with ThreadPoolExecutor(1) as pool:
+        assert [act.what for act in line.apply()] == ["images", "maps", "rows"]
+        with pytest.raises(LetGoError, match="let go by retention"):
+            said[0].result(timeout=20)
+    assert line.verify().bad == []
+
+
+def review_of(id_: UUID) -> Callable[[Session], Review]:
+    return lambda session: reviews.record(session, id_, "confirm", "r", "defect", "scratch")
+
+
+@POSTGRESQL
+def test_a_review_that_is_ended_for_a_month_that_goes_is_made_again(line: Line, wait: Any) -> None:
+    id_ = line.judged("ng")
+    with line.engine.begin() as month, ThreadPoolExecutor(1) as pool:
+        month.execute(text("SET LOCAL deadlock_timeout = '20s'"))  # so that the review is the one to be ended
+        month.execute(text("LOCK TABLE reviews IN SHARE ROW EXCLUSIVE MODE"))
+        said = pool.submit(again, line.sessions, review_of(id_))
+        wait(lambda: waits_for_a_lock(line), "the review to wait", 10)
+        month.execute(text("LOCK TABLE inspections, results IN ACCESS EXCLUSIVE MODE"))
+        month.commit()
+        assert said.result(timeout=20).verdict == "confirm"
+    assert line.count(Review) == 1
 
 
 def test_what_was_let_go_is_not_taken_in_again(line: Line) -> None:
