@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, Select, func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from db.ledger import keys
 from db.ledger.heads import head_of
 from db.ledger.released import IMAGE, is_let_go
+from db.retention.policy import holds
 from db.tables import Block, Inspection, ModelVersion
 
 COUNTED: Final = ("inspections", "results", "anomaly_maps", "reviews", "events", "model_versions", "blocks")
@@ -31,10 +33,14 @@ class Holdings:
 
 
 class NamedBlob(NamedTuple):
-    """A blob that a row names; `size` in bytes is None where no row says it."""
+    """A blob that a row names; `size` in bytes is None where no row says it.
+
+    One that `may_be_gone` was let go, and is there only where its lot was held before it was removed.
+    """
 
     sha256: str
     size: int | None
+    may_be_gone: bool = False
 
 
 def look(connection: Connection) -> Holdings:
@@ -58,22 +64,30 @@ def last_block(connection: Connection) -> int:
 def blobs(sessions: sessionmaker[Session]) -> Iterator[NamedBlob]:
     """Give the blobs that rows name and that retention has not let go, weights first; some more than once.
 
-    In pages, each in a short transaction of its own: a copy may take hours.
+    At last those that it has let go of lots that are held: of these some may be there. In pages, each in a
+    short transaction of its own: a copy may take hours.
     """
     with sessions() as session:
         weights = session.scalars(select(ModelVersion.weights_sha256)).all()
     yield from (NamedBlob(sha256, None) for sha256 in weights)
-    images = (
-        select(Inspection.id, Inspection.image_sha256, Inspection.image_bytes)
-        .where(~is_let_go(IMAGE, Inspection.id))
-        .order_by(Inspection.id)
-    )
+    gone = is_let_go(IMAGE, Inspection.id)
+    images = select(Inspection.id, Inspection.image_sha256, Inspection.image_bytes).order_by(Inspection.id)
+    yield from _images(sessions, images.where(~gone), may_be_gone=False)
+    with sessions() as session:
+        lots = list(holds(session))
+    for lot in lots:
+        yield from _images(sessions, images.where(gone, Inspection.lot == lot), may_be_gone=True)
+
+
+def _images(
+    sessions: sessionmaker[Session], images: Select[UUID, str, int], *, may_be_gone: bool
+) -> Iterator[NamedBlob]:
     after: Any = None
     while True:
         query = images if after is None else images.where(Inspection.id > after)
         with sessions() as session:
             page = session.execute(query.limit(_ROWS_AT_ONCE)).all()
-        yield from (NamedBlob(sha256, size) for _, sha256, size in page)
+        yield from (NamedBlob(sha256, size, may_be_gone) for _, sha256, size in page)
         if len(page) < _ROWS_AT_ONCE:
             return
         after = page[-1].id

@@ -5,7 +5,13 @@ from itertools import islice
 from typing import Final
 
 from db.holdings import NamedBlob
-from db.imagestore import ImageStore, ImageStoreError, ImageStoreUnavailableError, is_sha256
+from db.imagestore import (
+    ImageStore,
+    ImageStoreError,
+    ImageStoreUnavailableError,
+    MissingBlobError,
+    is_sha256,
+)
 from pyramidion.backup.manifest import Blobs
 
 _AT_ONCE: Final = 32  # images in memory
@@ -24,7 +30,10 @@ def copy(named: Iterable[NamedBlob], source: ImageStore, there: There, put: Put,
     looked_at = 0
     for page in _pages(named):
         looked_at += len(page)
-        unknown = {blob.sha256: blob for blob in page}  # one image may have been inspected many times
+        unknown: dict[str, NamedBlob] = {}  # one image may have been inspected many times
+        for blob in page:
+            if not (blob.may_be_gone and blob.sha256 in unknown):
+                unknown[blob.sha256] = blob
         for sha256 in [sha256 for sha256 in unknown if not is_sha256(sha256)]:
             del unknown[sha256]
             done.lose(sha256, "this is no SHA-256: the row was tampered with")
@@ -34,6 +43,8 @@ def copy(named: Iterable[NamedBlob], source: ImageStore, there: There, put: Put,
         for sha256, data in zip(wanted, source.get_many(wanted), strict=True):
             if isinstance(data, ImageStoreUnavailableError):
                 raise data
+            if isinstance(data, MissingBlobError) and unknown[sha256].may_be_gone:
+                continue
             if isinstance(data, ImageStoreError):
                 done.lose(sha256, str(data))
             else:

@@ -2,14 +2,15 @@
 
 A folder holds many backups, each in a folder of its own that is named by its time, and one store of the
 blobs that they share: `images/`, where each is under its hash. A backup is written to a draft and renamed
-when it is whole; blobs are written whole one by one, and those that no backup names yet harm nobody.
+when it is whole; blobs are written whole one by one, and those that no backup names yet harm nobody. What
+the snapshot names stays until it is copied: retention waits.
 """
 
 import fcntl
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,7 @@ from db.ledger.settings import LedgerSettings
 from pyramidion.backup import blobs, manifest
 from pyramidion.backup.dumps import FILES, dump
 from pyramidion.backup.manifest import HEADS, IMAGES, KEY, TIME, Blobs, Manifest
+from pyramidion.backup.staying import images_stay
 from pyramidion.context import Context
 from pyramidion.drafts import draft_of, whole_folder
 from pyramidion.errors import UserError
@@ -62,7 +64,8 @@ def make(
             _tidy(folder)
             now = datetime.now(UTC)
             place = folder / now.strftime(TIME)
-            with whole_folder(place) as draft:
+            stays = images_stay(context.sessions, lambda: told("retention", 0, None))
+            with stays if wanted.images else nullcontext(), whole_folder(place) as draft:
                 written = _write(context, ledger, folder, draft, key, now, wanted, told)
             for old in manifest.backups(folder)[: -wanted.keep] if wanted.keep else ():
                 _remove(old)

@@ -4,6 +4,7 @@ import json
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -17,14 +18,16 @@ from db import events, inspections, models
 from db.engine import make_engine, session_factory
 from db.ids import uuid7
 from db.imagestore import key_of
+from db.leases import lease
 from db.ledger import anchors, released
 from db.ledger.blobs import Blobs as BlobsToVerify
 from db.ledger.seal import seal
 from db.ledger.settings import LedgerSettings
 from db.ledger.verify import Report, Wanted, verify
+from db.retention import policy, turn
 from db.settings import DatabaseSettings
 from db.tables import Event, Inspection, UnsealedFact
-from pyramidion.backup import dumps, make, manifest
+from pyramidion.backup import dumps, make, manifest, staying
 from pyramidion.backup.make import Wanted as WantedBackup
 from pyramidion.backup.restore import Restored, restore, restore_images
 from pyramidion.context import Context, open_context
@@ -255,17 +258,47 @@ def test_a_lost_and_a_damaged_image_are_named_and_the_rest_is_kept(
     assert len(manifest.backups(folder)) == 2
 
 
-def test_an_image_that_retention_let_go_is_not_missed(machine: Context, back_up: Backup, home: Path) -> None:
-    gone = sha256(IMAGES[0]).hexdigest()
+def test_an_image_that_retention_let_go_is_not_missed_and_one_that_a_hold_kept_is_there(
+    machine: Context, back_up: Backup, home: Path, folder: Path
+) -> None:
+    gone, kept = (sha256(data).hexdigest() for data in IMAGES[:2])
     with machine.sessions.begin() as session:
-        id_ = session.scalar(select(Inspection.id).where(Inspection.image_sha256 == gone))
-        assert id_ is not None
+        ids = session.scalars(select(Inspection.id).where(Inspection.image_sha256.in_((gone, kept)))).all()
         act = events.record(session, released.ACT, "retention", None, {})
-        released.add(session, act, released.IMAGE, [id_])
+        released.add(session, act, released.IMAGE, ids)
     (home / "images" / key_of(gone)).unlink()
     _, made = back_up(machine)
     assert made.blobs is not None
-    assert (made.blobs.copied, made.blobs.lost) == (len(IMAGES), 0)
+    assert (made.blobs.copied, made.blobs.lost) == (len(IMAGES) - 1, 0)
+    with machine.sessions.begin() as session:
+        policy.hold(session, "L1", "counsel", "claim 7")
+    _, made = back_up(machine)
+    assert made.blobs is not None
+    assert (made.blobs.copied, made.blobs.lost) == (1, 0)
+    assert (folder / "images" / key_of(kept)).read_bytes() == IMAGES[1]
+
+
+def test_retention_and_a_backup_of_images_wait_for_each_other(
+    plant: Context, back_up: Backup, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, waited = list[object](), list[str]()
+
+    def retention(what: str, _done: int, _total: int | None) -> None:
+        if what == "images":
+            with lease(plant.sessions, turn.LEASE, 60) as mine:
+                taken.append(mine)
+
+    back_up(plant, retention)
+    assert set(taken) == {None}
+    monkeypatch.setattr(staying, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(staying, "_EVERY_S", 0.2)
+    with lease(plant.sessions, turn.LEASE, 60) as mine:
+        assert mine is not None
+        with pytest.raises(UserError, match="retention is letting images go"):
+            back_up(plant, lambda what, *_: waited.append(what))
+        back_up(plant, images=False)
+    assert waited == ["retention"]
+    assert len(manifest.backups(folder)) == 2
 
 
 def test_images_alone_are_brought_back(machine: Context, back_up: Backup, folder: Path, home: Path) -> None:
@@ -315,9 +348,18 @@ def test_without_the_key_the_one_that_is_needed_is_named(
 
 @pytest.mark.parametrize(("room", "why"), [(20_000, "can't be copied to"), (400_000, "File too large")])
 def test_a_full_disk_leaves_the_last_backup_as_it_was(
-    no_room_beyond: Any, room: int, why: str, machine: Context, back_up: Backup, elsewhere: Any, folder: Path
+    no_room_beyond: Any,
+    room: int,
+    why: str,
+    machine: Context,
+    back_up: Backup,
+    elsewhere: Any,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     place, _ = back_up(machine)
+    # Which writes into the database, on another disk.
+    monkeypatch.setattr(make, "images_stay", lambda *_: nullcontext())
     large = bytes(room)
     machine.store.put(large)
     accept(machine, [large])
