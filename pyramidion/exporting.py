@@ -20,7 +20,7 @@ from uuid import UUID
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
-from db.history import Row, search
+from db.exports import ExportRow, page
 from db.matching import Filter, matching
 from db.tables import Inspection
 from pyramidion.drafts import whole, whole_folder
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 Form = Literal["csv", "jsonl", "parquet"]
 FORMS: tuple[Form, ...] = get_args(Form)
 PIECE = 10_000  # rows: some 5 MB in memory
-NAMES = [field.name for field in dataclasses.fields(Row)]
-_TIMES = ("captured_at", "received_at", "judged_at")
+NAMES = [field.name for field in dataclasses.fields(ExportRow)]
+_TIMES = ("captured_at", "received_at", "judged_at", "reviewed_at", "image_let_go", "map_let_go")
 _NUMBERS = ("score", "threshold")
 
 
@@ -65,11 +65,11 @@ def export(
     rows, after = (0, None) if not done else _written(done[-1])
     total = max(rows, _count(session, wanted, after) + rows)
     told(rows, total)
-    while page := search(session, wanted, PIECE, after):
-        after = page[-1].id
-        rows += len(page)
+    while found := page(session, wanted, PIECE, after):
+        after = found[-1].id
+        rows += len(found)
         with whole(pieces / f"{rows:012}-{after.hex}.{form}") as draft:
-            _WRITERS[form](draft, page)
+            _WRITERS[form](draft, found)
         session.rollback()  # a long read holds up what a database tidies away
         told(rows, max(total, rows))
     with whole(file) as draft:
@@ -80,13 +80,15 @@ def export(
 
 def _open_pieces(file: Path, wanted: Filter, form: Form) -> Path:
     pieces = file.with_name(f"{file.name}.pieces")
-    asked = json.dumps({**dataclasses.asdict(wanted), "form": form}, default=str, sort_keys=True)
+    # With its columns: those of another release may be others.
+    values = {**dataclasses.asdict(wanted), "form": form, "columns": NAMES}
+    asked = json.dumps(values, default=str, sort_keys=True)
     note = pieces / "export.json"
     if pieces.exists():
         if not note.is_file() or note.read_text(encoding="utf-8") != asked:
             raise UserError(
-                f"{pieces} holds the pieces of another export to {file.name}: give the same options to go on "
-                "with that one, or remove the folder"
+                f"{pieces} holds the pieces of another export to {file.name}: give the same options (to "
+                "the same Pyramidion) to go on with that one, or remove the folder"
             )
         return pieces
     with whole_folder(pieces) as draft:
@@ -106,28 +108,28 @@ def _count(session: Session, wanted: Filter, after: UUID | None) -> int:
     return session.scalar(query) or 0
 
 
-def _values(row: Row) -> dict[str, Any]:
+def _values(row: ExportRow) -> dict[str, Any]:
     """The row as CSV and JSON take it."""
     values = dataclasses.asdict(row) | {"id": str(row.id)}
     return {name: v.isoformat() if isinstance(v, datetime) else v for name, v in values.items()}
 
 
-def _write_csv(draft: Path, rows: Sequence[Row]) -> None:
+def _write_csv(draft: Path, rows: Sequence[ExportRow]) -> None:
     with draft.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out)
         writer.writerows([*_values(row).values()] for row in map(_flat, rows))
 
 
-def _flat(row: Row) -> Any:
+def _flat(row: ExportRow) -> Any:
     return dataclasses.replace(row, regions=json.dumps(row.regions))  # type: ignore[arg-type]
 
 
-def _write_jsonl(draft: Path, rows: Sequence[Row]) -> None:
+def _write_jsonl(draft: Path, rows: Sequence[ExportRow]) -> None:
     with draft.open("w", encoding="utf-8") as out:
         out.writelines(json.dumps(_values(row)) + "\n" for row in rows)
 
 
-def _write_parquet(draft: Path, rows: Sequence[Row]) -> None:
+def _write_parquet(draft: Path, rows: Sequence[ExportRow]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

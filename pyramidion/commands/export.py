@@ -32,7 +32,7 @@ def export(
     max_defect: filters.MaxDefect = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document about the file.")] = False,
 ) -> None:
-    """Write inspections with their verdicts to a file, newest first; one that was cut short goes on."""
+    """Write inspections with verdicts and reviews to a file, newest first; one that was cut short goes on."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from pyramidion import exporting
@@ -60,7 +60,10 @@ def export(
     if file.exists() and not file.is_file():  # whose place would be taken
         raise UserError(f"{file} is no file: name one to write; `pyramidion results --csv` writes to a pipe")
     columns = TextColumn("exporting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with open_context().reading() as session, Progress(*columns, console=err) as bar:
+    context = open_context()
+    with context.reading() as session:
+        filters.require_there(session, wanted)
+    with context.reading() as session, Progress(*columns, console=err) as bar:
         task = bar.add_task("", total=None)
         try:
             rows = exporting.export(
@@ -75,4 +78,5 @@ def export(
     if as_json:
         print_json(report)
     else:
-        out.print(f"{rows} rows in {file}, SHA-256 {report['sha256']}", markup=False, highlight=False)
+        none = "" if rows else ": no inspection matches"
+        out.print(f"{rows} rows in {file}{none}, SHA-256 {report['sha256']}", markup=False, highlight=False)

@@ -6,8 +6,12 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
+from db.ledger.released import ACT
 from db.matching import Filter
+from db.tables import Event, Inspection, Result
 from pyramidion.errors import UserError
 
 
@@ -97,6 +101,26 @@ def read(
         min_defect_area=min_defect,
         max_defect_area=max_defect,
     )
+
+
+def require_there(session: Session, wanted: Filter) -> None:
+    """Raise UserError for a name that no inspection has; of a line there is no index to ask."""
+    for name, column in (
+        ("product", Inspection.product),
+        ("station", Inspection.station),
+        ("lot", Inspection.lot),
+        ("serial", Inspection.serial),
+        ("model_version", Result.model_version),
+    ):
+        value = getattr(wanted, name)
+        if value is None or session.scalar(select(column).where(column == value).limit(1)) is not None:
+            continue
+        cure = "`pyramidion results --counts` lists those there are"
+        if name == "serial":
+            cure = "`pyramidion results` lists what there is"
+        if session.scalar(select(Event.id).where(Event.kind == ACT).limit(1)) is not None:
+            cure += "; what retention let go, `pyramidion audit events --kind retention` says"
+        raise UserError(f"no inspection has {name.replace('_', ' ')} {value!r}; {cure}")
 
 
 def utc(time: datetime | None) -> datetime | None:

@@ -73,6 +73,7 @@ def results(
     if counts and (as_csv or limit is not None):
         raise UserError("--counts are a table or --json, and count all that match")
     with open_context().reading() as session:
+        filters.require_there(session, wanted)
         if counts:
             _tell_counts(facets(session, wanted), as_json=as_json)
             return

@@ -41,6 +41,7 @@ def trend(
     )
     place, starts = _zone(zone), _times(shifts)
     with open_context().reading() as session:
+        filters.require_there(session, wanted)
         try:
             periods = sum_up(session, wanted, by, place, starts)
         except InvalidShiftsError as error:

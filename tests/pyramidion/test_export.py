@@ -10,13 +10,17 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from click.testing import Result
 from sqlalchemy.orm import Session
+from typer.testing import CliRunner
 
-from db import inspections, models, results
+from db import events, inspections, models, results, reviews
 from db.history import search
 from db.ids import uuid7
+from db.ledger import released
 from db.matching import Filter
 from pyramidion import exporting
+from pyramidion.cli import app
 from pyramidion.context import open_context
 from pyramidion.errors import UserError
 
@@ -56,13 +60,25 @@ def test_every_format_holds_every_row_once(
 ) -> None:
     monkeypatch.setattr(exporting, "PIECE", 10)
     file = tmp_path / f"all.{form}"
-    with open_context().reading() as session:
+    context = open_context()
+    with context.sessions.begin() as session:
+        expected = search(session, Filter(), 100)
+        (failed,) = (row.id for row in expected if row.serial == "24")
+        for said, why in (("inconclusive", "dirt?"), ("confirm", 'seen, "dirt"')):
+            reviews.record(session, failed, said, "ada", "defect", why)
+        act = events.record(session, released.ACT, "retention", None, {})
+        released.add(session, act, released.IMAGE, [failed])
+    with context.reading() as session:
         assert exporting.export(session, Filter(), file, form) == history
-        expected = [str(row.id) for row in search(session, Filter(), 100)]
     found = read(file, form)
-    assert [row["id"] for row in found] == expected
+    assert [row["id"] for row in found] == [str(row.id) for row in expected]
     worst = next(row for row in found if row["serial"] == "24")
     assert worst["error"] == 'it said "no"\nand left'
+    names = ("review", "review_reason_code", "review_reason", "reviewer")
+    assert [worst[name] for name in names] == ["confirm", "defect", 'seen, "dirt"', "ada"]
+    assert (bool(worst["reviewed_at"]), bool(worst["image_let_go"])) == (True, True)
+    assert [row["serial"] for row in found if row["review"] or row["image_let_go"]] == ["24"]
+    assert {row["map_let_go"] or None for row in found} == {None}
     assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == [file.name]
 
 
@@ -73,7 +89,9 @@ def read(file: Path, form: str) -> list[dict[str, Any]]:
     if form == "jsonl":
         return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     table = pq.read_table(file)
-    assert str(table.schema.field("captured_at").type) == "timestamp[us, tz=UTC]"
+    for name in ("captured_at", "reviewed_at", "map_let_go"):  # one that is empty throughout as well
+        assert str(table.schema.field(name).type) == "timestamp[us, tz=UTC]"
+    assert str(table.schema.field("review").type) == "string"
     return list(table.to_pylist())
 
 
@@ -133,6 +151,26 @@ def test_the_command_tells_rows_and_hash(run: Any, history: int, tmp_path: Path)
         ("2026-03-01T13:00:00+01:00", 25, 16)
     ]
     assert "2026-03-01 13:00" in run("trend", "--zone", "Europe/Berlin", "--by", "hour").out
+
+
+def test_a_name_that_no_inspection_has_is_told_and_so_is_that_nothing_matches(
+    history: int, tmp_path: Path
+) -> None:
+    def invoke(*words: str) -> Result:
+        return CliRunner(env={"COLUMNS": "200"}).invoke(app, words)
+
+    file = str(tmp_path / "none.csv")
+    for words, why in (
+        (("export", "-o", file, "--lot", "B"), "no inspection has lot 'B'; `pyramidion results --counts` l"),
+        (("results", "--json", "--serial", "99"), "no inspection has serial '99'; `pyramidion results` l"),
+        (("results", "--counts", "--product", "tile"), "no inspection has product 'tile'"),
+        (("trend", "--station", "s2"), "no inspection has station 's2'"),
+    ):
+        with pytest.raises(UserError, match=why):
+            raise invoke(*words).exception or AssertionError(words)
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    assert "0 rows in " in (said := invoke("export", "-o", file, "--lot", "A", "--verdict", "ng").output)
+    assert "no inspection matches" in said
 
 
 def test_what_matches_is_counted(run: Any, history: int) -> None:
