@@ -6,10 +6,11 @@ isolates the image that it hung on.
 
 import faulthandler
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TextIO
 
 from celery.utils.log import get_task_logger
 
@@ -45,7 +46,7 @@ class Watchdog(threading.Thread):
         seen, stalled = self._progressed_at(), 0.0
         while True:
             if stalled == 0.0:
-                faulthandler.dump_traceback_later(self._last_resort_s, exit=True)
+                faulthandler.dump_traceback_later(self._last_resort_s, exit=True, file=_stderr())
             time.sleep(pause)
             # Counted in looks, not by the clock: to a process that was stopped no time has passed.
             now = self._progressed_at()
@@ -59,5 +60,12 @@ class Watchdog(threading.Thread):
             "no progress for %.0f s (PYRAMIDION_HUNG_AFTER_S): this worker ends, what it held is tried again",
             self._hung_after_s,
         )
-        faulthandler.dump_traceback()
+        faulthandler.dump_traceback(file=_stderr())
         os._exit(1)
+
+
+def _stderr() -> TextIO:
+    # In a worker sys.stderr is Celery's, which goes to the log and is no file.
+    if sys.__stderr__ is None:
+        raise RuntimeError("this process has no standard error")
+    return sys.__stderr__

@@ -20,8 +20,10 @@ def start() -> Iterator[Start]:
 
     def start_one(busy: str, work: str) -> subprocess.Popen[str]:
         code = f"""
-import ctypes, time
+import ctypes, sys, time
+from celery.utils.log import LoggingProxy, get_logger
 from workers.watchdog import Watchdog
+sys.stderr = LoggingProxy(get_logger("worker"))  # as in a worker
 progressed_at = time.monotonic()
 Watchdog(lambda: {busy}, lambda: progressed_at, hung_after_s=1.0, last_resort_s=1.0).start()
 time.sleep(0.2)
@@ -48,7 +50,7 @@ def test_a_process_that_hangs_ends_and_says_where(start: Start) -> None:
     for process in [start(BUSY, "time.sleep(60)"), start(BUSY, "ctypes.PyDLL(None).sleep(60)")]:
         _, said = process.communicate(timeout=20)
         assert process.returncode == 1
-        assert 'File "<string>", line 8' in said, "an engineer needs to know where it hung"
+        assert 'File "<string>", line 10' in said, "an engineer needs to know where it hung"
 
 
 def test_a_process_that_works_idles_or_was_stopped_goes_on(start: Start) -> None:
