@@ -29,8 +29,9 @@ LOCKED_FOR: Final = timedelta(minutes=15)  # ... for so long
 REFUSED: Final = "user.refused"
 UNKNOWN: Final = "unknown"  # who it was that gave a wrong password, nobody knows
 # The events that say what an account is, each with `state`.
+ADDED: Final = "user.added"
 CHANGES: Final = (
-    "user.added",
+    ADDED,
     "user.password_changed",
     "user.password_reset",
     "user.disabled",
@@ -73,7 +74,7 @@ def add(session: Session, name: str, full_name: str, password: str, actor: str) 
         )
     full_name = " ".join(full_name.split())
     require_name("full name", full_name)
-    before = select(Event.id).where(Event.kind == "user.added", Event.subject == name).limit(1)
+    before = select(Event.id).where(Event.kind == ADDED, Event.subject == name).limit(1)
     if session.get(User, name) is not None or session.scalar(before) is not None:
         raise AccountError(
             f"there is a user {name!r} already, or was; a name is never given to another person, choose "
@@ -82,7 +83,7 @@ def add(session: Session, name: str, full_name: str, password: str, actor: str) 
     user = User(name=name, full_name=full_name, created_at=datetime.now(UTC), failed_attempts=0)
     user.password_hash = _hash(name, password)
     session.add(user)
-    _note(session, user, "user.added", actor)
+    _note(session, user, ADDED, actor)
     return user
 
 

@@ -23,7 +23,7 @@ from db.ledger.heads import BEFORE_THE_FIRST, Head, head_of
 from db.ledger.settings import LedgerSettings
 from db.ledger.signers import Signer
 from db.ledger.unsealed import key_of
-from db.tables import Block, SealedFact
+from db.tables import Block, SealedFact, UnsealedFact
 
 VANISHED: Final = "ledger.vanished"  # the kind of the event
 _ATTEMPTS: Final = 20
@@ -90,6 +90,7 @@ def seal(engine: Engine, settings: LedgerSettings, *, seconds: float | None = No
                     signer = keys.signer_for(session, settings)
             added = _write(sessions, signer, taken)
         except IntegrityError as error:  # another sealer was first; what it left is looked for again
+            _require_unsealed(sessions, taken)
             failed += 1
             if failed > _ATTEMPTS:
                 raise SealingError(
@@ -165,6 +166,27 @@ def _write(sessions: sessionmaker[Session], signer: Signer, taken: _Taken) -> in
                 "person can have written them; look at them and delete them"
             )
     return len(fresh)
+
+
+def _require_unsealed(sessions: sessionmaker[Session], taken: _Taken) -> None:
+    """Raise SealingError for a fact that waits although a block has it: all others would wait behind it."""
+    same = (SealedFact.kind == UnsealedFact.kind) & (SealedFact.fact == UnsealedFact.fact)
+    query = (
+        select(UnsealedFact.number, SealedFact)
+        .join(SealedFact, same)
+        .where(UnsealedFact.number <= taken.last, SealedFact.block <= taken.newest_block)
+        .limit(1)
+    )
+    with sessions() as session:
+        found = session.execute(query).first()
+    if found is not None:
+        number, sealed = found
+        kind = Kind(sealed.kind)
+        raise SealingError(
+            f"{kind.word} {key_of(kind, sealed.fact)} is in block {sealed.block} already and stands in "
+            f"unsealed_facts again, as number {number}: only a person can have written it; look at it and "
+            "delete it"
+        )
 
 
 def _next_head(session: Session, signer: Signer, leaves: list[_Leaf]) -> Head:

@@ -395,6 +395,14 @@ def an_account_is_put_in_by_hand(h: History) -> None:
         session.add(User(name="eve", full_name="Ada Lovelace", password_hash="x", created_at=NOW))
 
 
+@way("user", lambda h: "ada", "was opened 2 times")
+def an_account_is_opened_anew_under_a_name_that_is_taken(h: History) -> None:
+    with h.sessions.begin() as session:
+        ada = session.get_one(User, "ada")
+        ada.password_hash = users._HASHER.hash("a password that eve knows")
+        users._note(session, ada, users.ADDED, "eve")
+
+
 @way("event", lambda h: str(h.event), "was deleted")
 def an_event_is_deleted(h: History) -> None:
     h.superuser("DELETE FROM events WHERE id = :id", id=h.event)
@@ -552,6 +560,12 @@ def a_fact_is_inserted_with_a_leaf(h: History) -> None:
 @way(None, nobody, "no kind of fact")
 def the_waiting_room_is_stuffed(h: History) -> None:
     since = (NOW - timedelta(days=1)).isoformat().replace("+00:00", "Z")
+    h.superuser(f"INSERT INTO unsealed_facts (kind, fact, since) VALUES (4, :id, '{since}')", id=h.event)
+    with pytest.raises(
+        SealingError, match=f"event {h.event} is in block . already and stands in unsealed_fac"
+    ):
+        seal(h.engine, LedgerSettings())
+    h.superuser("DELETE FROM unsealed_facts")
     h.superuser(f"INSERT INTO unsealed_facts (kind, fact, since) VALUES (9, :id, '{since}')", id=UUID(int=9))
     with pytest.raises(SealingError, match="name no kind of fact"):
         seal(h.engine, LedgerSettings())
