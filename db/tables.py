@@ -41,6 +41,7 @@ INSERT_ONLY = (
     "blocks",
     "sealed_facts",
     "released_facts",
+    "released_lots",
 )
 
 
@@ -336,6 +337,22 @@ class ReleasedFact(Base):
     kind: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     fact: Mapped[UUID] = mapped_column(primary_key=True)
     act: Mapped[UUID] = mapped_column(ForeignKey("events.id"))
+
+
+class ReleasedLot(Base):
+    """How many inspections of a lot, product and verdict an act of retention let go, rows and all.
+
+    What is gone can't be counted any more. The act, which is sealed, states the root over its rows here.
+    """
+
+    __tablename__ = "released_lots"
+    __table_args__ = (Index(None, "act"),)
+
+    lot: Mapped[str] = mapped_column(primary_key=True)
+    act: Mapped[UUID] = mapped_column(ForeignKey("events.id"), primary_key=True)
+    product: Mapped[str] = mapped_column(primary_key=True)
+    verdict: Mapped[str] = mapped_column(String(16), primary_key=True)
+    inspections: Mapped[int]
 
 
 class Anchor(Base):

@@ -9,11 +9,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.ids import first_id, uuid7_time
-from db.ledger import merkle
+from db.ledger import lots_let_go, merkle
 from db.ledger.bad import Bad
 from db.ledger.facts import Kind
 from db.ledger.released import ACT, IMAGE, MAP, POLICY, leaf
-from db.tables import Event, Inspection, ReleasedFact, Result
+from db.tables import Event, Inspection, ReleasedFact, ReleasedLot, Result
 
 _KINDS: Final = {
     "images": {IMAGE},
@@ -30,15 +30,15 @@ def acts_of_retention(session: Session) -> Iterator[Bad]:
         why = _wrong(session, event)
         if why is not None:
             yield Bad(why, "event", str(event.id))
-    strays = select(ReleasedFact.act).distinct()
-    for act in session.scalars(strays):
-        if act not in acts:
-            yield Bad(
-                f"released_facts names an act of retention {act} that there is none of: facts were let "
-                "go past the application",
-                "event",
-                str(act),
-            )
+    for table in (ReleasedFact, ReleasedLot):
+        for act in session.scalars(select(table.act).distinct()):
+            if act not in acts:
+                yield Bad(
+                    f"{table.__tablename__} names an act of retention {act} that there is none of: facts "
+                    "were let go past the application",
+                    "event",
+                    str(act),
+                )
 
 
 def _wrong(session: Session, act: Event) -> str | None:
@@ -64,7 +64,24 @@ def _wrong(session: Session, act: Event) -> str | None:
             f"the act of retention let {act.detail.get('facts')} things go, released_facts names {number} "
             "or others: facts may have been deleted in its name"
         )
-    return next(_unlawful(session, act), None)
+    return _wrong_lots(session, act) or next(_unlawful(session, act), None)
+
+
+def _wrong_lots(session: Session, act: Event) -> str | None:
+    """Say whether released_lots tells of other lots, or other numbers, than the act has sealed."""
+    went = lots_let_go.of_act(session, act.id)
+    sealed = {"lots": act.detail.get("lots", 0), "lots_root": act.detail.get("lots_root")}
+    if lots_let_go.told(went) != sealed:
+        return (
+            "released_lots says otherwise than the act of retention how many inspections of which lots went"
+        )
+    if sum(one.inspections for one in went) > act.detail.get("inspections", 0):
+        return "the act of retention says that more inspections of lots went than it let go"
+    if "month" not in act.detail:
+        meant = (act.subject, act.detail.get("verdict"))
+        if any((one.product, one.verdict) != meant for one in went):
+            return "the act of retention counts lots of another product or verdict"
+    return None
 
 
 def _unlawful(session: Session, act: Event) -> Iterator[str]:

@@ -16,7 +16,7 @@ from db import events
 from db.engine import session_factory
 from db.imagestore import ImageStore
 from db.inspections import IDS_PER_QUERY
-from db.ledger import merkle, released
+from db.ledger import lots_let_go, merkle, released
 from db.ledger.facts import Kind
 from db.ledger.released import ACT, IMAGE, MAP
 from db.retention import months
@@ -113,8 +113,8 @@ def _let_go(
 
 def _still(session: Session, one: Due, ids: Sequence[UUID]) -> Iterator[UUID]:
     """Give those that are due now: since they were found, lots may have been held and rows reviewed."""
-    for start in range(0, len(ids), IDS_PER_QUERY):
-        some = Inspection.id.in_(ids[start : start + IDS_PER_QUERY])
+    for group in _some(ids):
+        some = Inspection.id.in_(group)
         if one.what == "rows":  # then whoever reviews one has done so before, or finds it gone
             session.execute(select(Inspection.id).where(some).order_by(Inspection.id).with_for_update())
         yield from session.scalars(candidates(session, one).where(some))
@@ -122,13 +122,19 @@ def _still(session: Session, one: Due, ids: Sequence[UUID]) -> Iterator[UUID]:
 
 def _act(session: Session, one: Due, ids: list[UUID], actor: str, signature: dict[str, Any] | None) -> UUID:
     things: list[tuple[int, UUID]]
+    went: list[lots_let_go.Went] = []
+    more: dict[str, Any] = {}
     if one.what == "rows":
+        went = lots_let_go.count(session, (Inspection.id.in_(some) for some in _some(ids)))
+        more = lots_let_go.told(went)
         things = [(kind.value, id_) for kind in (Kind.INSPECTION, Kind.RESULT) for id_ in ids]
         things += sorted((Kind.REVIEW.value, id_) for id_ in _reviews(session, ids))
     else:
         things = [(IMAGE if one.what == "images" else MAP, id_) for id_ in ids]
     root = merkle.root_of(released.leaf(*thing) for thing in things)
-    act = events.record(session, ACT, actor, one.product, one.told(len(ids), len(things), root, signature))
+    detail = one.told(len(ids), len(things), root, signature, **more)
+    act = events.record(session, ACT, actor, one.product, detail)
+    lots_let_go.add(session, act, went)
     for kind in dict(things):
         released.add(session, act, kind, [id_ for of, id_ in things if of == kind])
     _delete(session, act, one.what)
@@ -136,9 +142,13 @@ def _act(session: Session, one: Due, ids: list[UUID], actor: str, signature: dic
 
 
 def _reviews(session: Session, ids: Sequence[UUID]) -> Iterator[UUID]:
-    for start in range(0, len(ids), IDS_PER_QUERY):
-        some = ids[start : start + IDS_PER_QUERY]
+    for some in _some(ids):
         yield from session.scalars(select(Review.id).where(Review.inspection_id.in_(some)))
+
+
+def _some(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
+    for start in range(0, len(ids), IDS_PER_QUERY):
+        yield ids[start : start + IDS_PER_QUERY]
 
 
 def _delete(session: Session, act: UUID, what: What) -> None:

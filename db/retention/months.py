@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from db import events, partitions
 from db.again import BUSY, sqlstate
 from db.ids import first_id
-from db.ledger import merkle, released
+from db.ledger import lots_let_go, merkle, released
 from db.ledger.facts import Kind
 from db.ledger.released import ACT, IMAGE, is_let_go
 from db.retention.due import Act, Due, unsealed
@@ -94,9 +94,11 @@ def _month(
     # The shortest term is told, which the others have passed as well.
     one = replace(min(ones, key=lambda due: due.days), until=partitions.after(month), verdict=None)
     number = numbers[Kind.INSPECTION.value]
-    more = {"month": f"{month:%Y-%m}", "archived": archive}
+    went = lots_let_go.count(session, [(Inspection.id >= first) & (Inspection.id < end)])
+    more = {"month": f"{month:%Y-%m}", "archived": archive, **lots_let_go.told(went)}
     detail = one.told(number, sum(numbers.values()), root, signature, **more)
     act = events.record(session, ACT, actor, None, detail)
+    lots_let_go.add(session, act, went)
     for kind, fact, inspection in _SOURCES:
         named = select(literal(kind), fact, literal(act, Id())).where(inspection >= first, inspection < end)
         session.execute(insert(ReleasedFact).from_select(["kind", "fact", "act"], named))

@@ -1,11 +1,14 @@
 """`pyramidion lot`: whether a lot is complete."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pyramidion.errors import UserError
 from pyramidion.output import out, print_json
+
+if TYPE_CHECKING:
+    from db.lots import Completeness
 
 
 def lot(
@@ -13,7 +16,7 @@ def lot(
     product: Annotated[str | None, typer.Option(help="Only this product's part of it.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Count a lot: what was captured, judged, could not be judged, waits, was reviewed and overridden."""
+    """Count a lot: what was captured, judged, could not be judged, waits, was reviewed, let go."""
     from db.lots import completeness
     from pyramidion.context import open_context
 
@@ -30,15 +33,27 @@ def lot(
     out.print(f"lot {name}: {found.captured} captured", markup=False, highlight=False, soft_wrap=True)
     out.print(
         f"{found.judged} judged ({found.ok} ok, {found.ng} ng, {found.inconclusive} inconclusive), "
-        f"{found.error} error, {found.pending} pending",
+        f"{found.error} error, {found.pending} pending, {found.let_go} let go",
         highlight=False,
         soft_wrap=True,
     )
     out.print(f"{found.reviewed} reviewed, {found.overridden} overridden", highlight=False)
-    out.print(
-        "complete: each part has its verdict"
-        if found.is_complete
-        else f"not complete: {found.pending} wait for a verdict; `pyramidion doctor` says who should judge",
-        highlight=False,
-        soft_wrap=True,
-    )
+    for act in found.acts:
+        out.print(
+            f"{act.inspections} {act.verdict} of {act.product} were let go by retention at "
+            f"{act.at:%Y-%m-%d %H:%M:%S} UTC, act {act.act}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    out.print(_verdict(found), highlight=False, soft_wrap=True)
+
+
+def _verdict(found: "Completeness") -> str:
+    if found.pending:
+        return f"not complete: {found.pending} wait for a verdict; `pyramidion doctor` says who should judge"
+    if found.let_go == found.captured:
+        return "not complete: each part had its verdict, and retention has let all of them go"
+    if found.let_go:
+        return f"not complete: each part had its verdict, and retention has let {found.let_go} of them go"
+    return "complete: each part has its verdict"

@@ -13,13 +13,13 @@ from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import events, history, inspections, models, partitions, results, reviews, sample
+from db import events, history, inspections, lots, models, partitions, results, reviews, sample
 from db.again import again
 from db.engine import session_factory
 from db.history import LetGoError
 from db.ids import uuid7
 from db.imagestore import ImageStore, MissingBlobError, key_of, open_image_store
-from db.ledger import merkle, released, unsealed
+from db.ledger import lots_let_go, merkle, released, unsealed
 from db.ledger.blobs import Blobs
 from db.ledger.facts import Kind
 from db.ledger.seal import seal
@@ -368,6 +368,26 @@ def test_an_act_that_was_earlier_than_its_policy_is_found(line: Line) -> None:
 
 
 @pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE released_lots SET inspections = 1",
+        "UPDATE released_lots SET lot = 'L8'",
+        "DELETE FROM released_lots",
+    ],
+)
+def test_a_lot_of_which_less_should_seem_to_have_gone_is_found(line: Line, statement: str) -> None:
+    for _ in range(2):
+        line.judged("ng", lot="L7")
+    line.policy("tile", rows_days=90)
+    act = line.apply()[-1]
+    assert line.verify().bad == []
+    superuser(line, statement)
+    (bad,) = line.verify().bad
+    assert (bad.kind, bad.id) == ("event", str(act.id))
+    assert "released_lots says otherwise" in bad.why
+
+
+@pytest.mark.parametrize(
     ("named", "kind", "why"),
     [
         ("late", released.IMAGE, "another product or verdict, or was judged later"),
@@ -537,7 +557,8 @@ def test_a_month_of_which_all_is_due_goes_as_a_whole(line: Line, archive: bool) 
     march, april = OLD.replace(day=1, hour=0), OLD.replace(month=4, day=1, hour=0)
     with line.engine.begin() as connection:
         assert partitions.make(connection, [march, april]) == [march, april]
-    ids = [line.judged("ng"), line.judged("ok"), line.judged("error")]
+    ids = [line.judged("ng", lot="L1"), line.judged("ok", lot="L1"), line.judged("error", product="cube")]
+    line.judged("ng", lot="L1", product="cube")
     later = OLD.replace(month=4)
     kept = line.judged("ok", captured_at=later, judged_at=later)
     line.policy(rows_days=90)
@@ -545,18 +566,24 @@ def test_a_month_of_which_all_is_due_goes_as_a_whole(line: Line, archive: bool) 
         policy.set_rule(session, None, "ok", Terms(rows_days=(datetime.now(UTC) - april).days - 15), "e", "w")
     done = line.apply(archive=archive)
     whole = [act for act in done if act.month is not None]
-    assert [(act.month, act.inspections) for act in whole] == [(march, 3)]
+    assert [(act.month, act.inspections) for act in whole] == [(march, 4)]
     with line.sessions() as session:
         assert [row.id for row in history.search(session, Filter(), 10)] == [kept]
         assert partitions.months(session.connection())[0] == april
         detail = session.get_one(Event, whole[0].id).detail
-        assert (detail["month"], detail["archived"], detail["facts"]) == ("2026-03", archive, 6)
+        assert (detail["month"], detail["archived"], detail["facts"]) == ("2026-03", archive, 8)
+        found = lots.completeness(session, "L1")
+        assert (found.captured, found.let_go) == (3, 3)
+        assert [tuple(went) for went, _ in lots_let_go.of_lot(session, "L1", "tile")] == [
+            ("L1", "tile", "ng", 1),
+            ("L1", "tile", "ok", 1),
+        ]
         schemas = "SELECT table_schema FROM information_schema.tables WHERE table_name = 'results_2026_03'"
         assert list(session.scalars(text(schemas))) == (["archive"] if archive else [])
         with pytest.raises(LetGoError):
             history.inspection(session, ids[0])
     report = line.verify()
-    assert (report.bad, report.released) == ([], 6)
+    assert (report.bad, report.released) == ([], 8)
 
 
 @POSTGRESQL

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from db import events, migrate, partitions, results
 from db.ids import uuid7
-from db.ledger import released
+from db.ledger import lots_let_go, released
 from db.ledger.released import ACT, MAP
 from db.ledger.seal import seal
 from db.ledger.settings import LedgerSettings
@@ -52,6 +52,7 @@ def facts(
         now = datetime.now(UTC)
         act = events.record(session, ACT, "test")
         released.add(session, act, MAP, [id_])
+        lots_let_go.add(session, act, [lots_let_go.Went("L1", "tile", "ok", 1)])
         session.add(Review(id=uuid7(now), inspection_id=id_, verdict="confirm", reviewer="r", created_at=now))
     seal(engine, LedgerSettings())
 
