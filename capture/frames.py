@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from uuid import UUID
 
 MAGIC = b"PYRAMIDION FRAME 1\n"
@@ -27,13 +28,18 @@ class Frame:
     name: str
     data: bytes
 
+    @cached_property
+    def sha256(self) -> str:
+        """Of the image file, in hexadecimal digits."""
+        return hashlib.sha256(self.data).hexdigest()
+
     def __post_init__(self) -> None:
         if self.captured_at.tzinfo is None:
             raise ValueError(f"captured_at of {self.name!r} needs a time zone: {self.captured_at}")
 
 
 def to_bytes(frame: Frame) -> bytes:
-    """Write magic, one line of JSON, and the image as it is."""
+    """Write magic, one line of JSON, and the image as it is; another frame may follow."""
     header = {
         "id": str(frame.id),
         "product": frame.product,
@@ -44,22 +50,36 @@ def to_bytes(frame: Frame) -> bytes:
         "captured_at": frame.captured_at.isoformat(),
         "name": frame.name,
         "bytes": len(frame.data),
-        "sha256": hashlib.sha256(frame.data).hexdigest(),
+        "sha256": frame.sha256,
     }
     return b"".join((MAGIC, json.dumps(header).encode("ascii"), b"\n", frame.data))
 
 
-def from_bytes(content: bytes) -> Frame:
-    """Read what to_bytes() wrote; raises DamagedFrameError for anything else."""
-    if not content.startswith(MAGIC):
+def frames_of(content: bytes) -> tuple[list[Frame], str | None]:
+    """Read what to_bytes() wrote, one frame after the other.
+
+    Gives those before the first that is damaged, and what is wrong with that one, None where all are whole.
+    """
+    frames: list[Frame] = []
+    start = 0
+    while start < len(content) or not frames:
+        try:
+            frame, start = _next(content, start)
+        except DamagedFrameError as error:
+            return frames, str(error)
+        frames.append(frame)
+    return frames, None
+
+
+def _next(content: bytes, start: int) -> tuple[Frame, int]:
+    if not content.startswith(MAGIC, start):
         raise DamagedFrameError(f"it doesn't begin with {MAGIC!r}")
-    end = content.find(b"\n", len(MAGIC))
+    end = content.find(b"\n", start + len(MAGIC))
     if end < 0:
         raise DamagedFrameError("its header is cut off")
-    data = content[end + 1 :]
     try:
-        header = json.loads(content[len(MAGIC) : end])
-        expected = int(header["bytes"]), str(header["sha256"])
+        header = json.loads(content[start + len(MAGIC) : end])
+        size, sha256 = int(header["bytes"]), str(header["sha256"])
         frame = Frame(
             id=UUID(header["id"]),
             product=header["product"],
@@ -69,12 +89,12 @@ def from_bytes(content: bytes) -> Frame:
             lot=header["lot"],
             captured_at=datetime.fromisoformat(header["captured_at"]),
             name=header["name"],
-            data=data,
+            data=content[end + 1 : end + 1 + max(size, 0)],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedFrameError(f"its header can't be read: {error!r}") from error
-    if len(data) != expected[0]:
-        raise DamagedFrameError(f"it holds {len(data)} of {expected[0]} bytes of the image")
-    if hashlib.sha256(data).hexdigest() != expected[1]:
+    if len(frame.data) != size:
+        raise DamagedFrameError(f"it holds {len(frame.data)} of {size} bytes of the image")
+    if frame.sha256 != sha256:
         raise DamagedFrameError("the image's bytes were altered")
-    return frame
+    return frame, end + 1 + size

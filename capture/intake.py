@@ -1,7 +1,6 @@
 """Intake: frames become stored images, inspection rows, and messages to the workers, in that order."""
 
-import hashlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -103,7 +102,6 @@ class Intake:
 
 
 def _row(frame: Frame, facts: ImageFacts, received_at: datetime) -> NewInspection:
-    sha256 = hashlib.sha256(frame.data).hexdigest()
     return NewInspection(
         id=frame.id,
         product=frame.product,
@@ -113,8 +111,8 @@ def _row(frame: Frame, facts: ImageFacts, received_at: datetime) -> NewInspectio
         lot=frame.lot,
         captured_at=frame.captured_at,
         received_at=received_at,
-        image_sha256=sha256,
-        image_key=key_of(sha256),
+        image_sha256=frame.sha256,
+        image_key=key_of(frame.sha256),
         image_bytes=len(frame.data),
         image_width=facts.width,
         image_height=facts.height,
@@ -122,8 +120,10 @@ def _row(frame: Frame, facts: ImageFacts, received_at: datetime) -> NewInspectio
     )
 
 
-def _record(session: Session, refusals: Iterable[Refusal]) -> None:
+def _record(session: Session, refusals: Sequence[Refusal]) -> None:
     """Record each refusal once, however often its image comes by."""
+    if not refusals:
+        return
     by_subject = {_subject(refusal): refusal for refusal in refusals}
     recorded = set(
         session.scalars(

@@ -1,20 +1,19 @@
-"""Capturing: one thread brings images into the spool, another takes them in from there."""
+"""Capturing: images go into the spool (capture.feed), and are taken in from there."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from queue import Empty, Queue
-from threading import Event, Thread
+from queue import Empty
+from threading import Event
 from typing import Final
 
-from capture.feed import Feeder, Known, Passed
-from capture.frames import DamagedFrameError, Frame
+from capture.feed import Feeder, Known, Spooled
 from capture.intake import Intake, Refusal
 from capture.patience import Patience, StoppedError
 from capture.settings import CaptureSettings
 from capture.sources import Item, Skipped
-from capture.spool import Spool
+from capture.spool import Spool, number_in
 
 _BATCH_BYTES: Final = 64 * 1024 * 1024  # of images that are held in memory at once
 _KEPT_REASONS: Final = 1000
@@ -60,14 +59,12 @@ def run(
     Raises SpoolError, UnknownProductError, and what the source raises; `stop` is set then.
     """
     patience = Patience(stop, settings.retry_max_s, say)
-    passed: Queue[Passed] = Queue(settings.capture_ahead)
     leftover = spool.pending()
-    line = _Intaking(spool, intake, patience, settings.intake_batch, passed, on_progress, deque(leftover))
-    feeder = Feeder(spool, frozenset(path.stem for path in leftover), intake, patience, passed, stop, say)
-    thread = Thread(target=feeder.feed, args=(source,), name="source", daemon=True)
-    thread.start()
+    feeder = Feeder(spool, spool.ids() if leftover else frozenset(), intake, patience, settings, stop, say)
+    line = _Intaking(spool, intake, patience, settings.intake_batch, feeder, on_progress, deque(leftover))
+    threads = feeder.start(source)
     try:
-        while not line.ended and not stop.is_set():
+        while (not line.ended or line.unread) and not stop.is_set():
             line.step()
     except StoppedError:
         pass
@@ -76,11 +73,12 @@ def run(
         raise
     finally:
         if stop.is_set():
-            thread.join(10)
+            for thread in threads:
+                thread.join(10)
     if line.error is not None:
         stop.set()
         raise line.error
-    return replace(line.progress, waiting=len(spool.pending()))
+    return replace(line.progress, waiting=spool.waiting())
 
 
 @dataclass
@@ -91,9 +89,10 @@ class _Intaking:
     intake: Intake
     patience: Patience
     batch: int
-    passed: Queue[Passed]
+    feeder: Feeder
     on_progress: Callable[[Progress], None]
     leftover: deque[Path]
+    unread: deque[Path] = field(default_factory=deque)
     progress: Progress = field(default_factory=Progress)
     left_out: deque[Refusal | Skipped] = field(default_factory=lambda: deque(maxlen=_KEPT_REASONS))
     ended: bool = False
@@ -102,34 +101,51 @@ class _Intaking:
     def step(self) -> None:
         """Take in one batch of what waits; returns after a moment where nothing does."""
         if self.leftover:
-            paths = [self.leftover.popleft() for _ in range(min(self.batch, len(self.leftover)))]
-            self._take(paths, recovered=True)
+            self._take_file(self.leftover.popleft(), recovered=True)
+            self._tell()
             return
-        paths, refusals, other = self._gather()
+        if self.unread:
+            path = self.unread.popleft()
+            self._take_file(path, recovered=False)
+            self.feeder.done(Spooled(path, []), number_in(path))
+            self._tell()
+            return
+        spooled, refusals, other = self._gather()
         if refusals:
             self.patience.call(lambda: self.intake.refuse(refusals))
             self._count(refused=len(refusals), left_out=refusals)
-        if paths:
-            self._take(paths, recovered=False)
-        if paths or refusals or other:
-            self.on_progress(self.progress)
+        if spooled:
+            self._accept(spooled, recovered=False)
+            for one in spooled:
+                self.feeder.done(one, len(one.frames))
+        if spooled or refusals or other:
+            self._tell()
 
-    def _gather(self) -> tuple[list[Path], list[Refusal], bool]:
+    def _gather(self) -> tuple[list[Spooled], list[Refusal], bool]:
         """Collect what is there now, so that a busy line makes large batches and a slow one isn't delayed."""
-        paths: list[Path] = []
+        spooled: list[Spooled] = []
         refusals: list[Refusal] = []
+        number, size = 0, 0
         other = False
         patience_s = 0.1
-        while len(paths) + len(refusals) < self.batch and not self.ended:
+        passed = self.feeder.passed
+        while number < self.batch and size < _BATCH_BYTES and not self.ended:
             try:
-                item = self.passed.get(timeout=patience_s) if patience_s else self.passed.get_nowait()
+                item = passed.get(timeout=patience_s) if patience_s else passed.get_nowait()
             except Empty:
                 break
             patience_s = 0
-            if isinstance(item, Path):
-                paths.append(item)
+            if isinstance(item, Spooled):
+                if item.path is not None and not item.frames:
+                    self.unread.append(item.path)
+                    other = True
+                    continue
+                spooled.append(item)
+                number += len(item.frames)
+                size += item.size
             elif isinstance(item, Refusal):
                 refusals.append(item)
+                number += 1
             elif isinstance(item, Skipped):
                 self._count(skipped=1, left_out=[item])
                 other = True
@@ -138,34 +154,25 @@ class _Intaking:
                 other = True
             else:
                 self.ended, self.error = True, item.error
-        return paths, refusals, other
+        return spooled, refusals, other
 
-    def _take(self, paths: list[Path], *, recovered: bool) -> None:
-        frames: list[tuple[Path, Frame]] = []
-        size = 0
-        for path in paths:
-            try:
-                frame = self.spool.read(path)
-            except DamagedFrameError as error:
-                self._refuse_damaged(path, str(error))
-                continue
-            frames.append((path, frame))
-            size += len(frame.data)
-            if size > _BATCH_BYTES:
-                self._accept(frames, recovered=recovered)
-                frames, size = [], 0
+    def _take_file(self, path: Path, *, recovered: bool) -> None:
+        frames, damage = self.spool.read(path)
         if frames:
-            self._accept(frames, recovered=recovered)
-        self.on_progress(self.progress)
+            self._accept([Spooled(path if damage is None else None, frames)], recovered=recovered)
+        if damage is not None:
+            self._refuse_damaged(path, damage)
 
-    def _accept(self, frames: list[tuple[Path, Frame]], *, recovered: bool) -> None:
-        report = self.patience.call(lambda: self.intake.take([frame for _, frame in frames]))
+    def _accept(self, spooled: list[Spooled], *, recovered: bool) -> None:
+        frames = [frame for one in spooled for frame in one.frames]
+        report = self.patience.call(lambda: self.intake.take(frames))
         reasons = {refusal.id: refusal.reason for refusal in report.refused}
-        for path, frame in frames:
+        for frame in frames:
             if frame.id in reasons:
-                self.spool.set_aside(path, reasons[frame.id], frame)
-            else:
-                self.spool.remove(path)
+                self.spool.set_aside(frame, reasons[frame.id])
+        for one in spooled:
+            if one.path is not None:
+                self.spool.remove(one.path)
         taken = {"recovered" if recovered else "accepted": len(report.accepted)}
         self._count(
             **taken,
@@ -179,11 +186,15 @@ class _Intaking:
         why = f"the file in the spool is damaged: {reason}"
         refusal = Refusal(None, path.name, why, product="(unknown)", station=self.spool.folder.name)
         self.patience.call(lambda: self.intake.refuse([refusal]))
-        self.spool.set_aside(path, why)
+        self.spool.set_file_aside(path, why)
         self._count(refused=1, left_out=[refusal])
 
     def _count(self, *, left_out: Iterable[Refusal | Skipped] = (), **more: int) -> None:
         self.left_out.extend(left_out)
         sums = {name: getattr(self.progress, name) + number for name, number in more.items()}
-        waiting = self.passed.qsize() + len(self.leftover)
-        self.progress = replace(self.progress, **sums, waiting=waiting, left_out=tuple(self.left_out))
+        self.progress = replace(self.progress, **sums, left_out=tuple(self.left_out))
+
+    def _tell(self) -> None:
+        waiting = self.feeder.waiting() + sum(map(number_in, self.leftover))
+        self.progress = replace(self.progress, waiting=waiting)
+        self.on_progress(self.progress)

@@ -28,6 +28,12 @@ class CaptureSettings(Settings):
     intake_batch: int = Field(
         default=64, ge=1, le=1024, description="Most images that are taken in and committed at once."
     )
+    gather_s: float = Field(
+        default=0.005,
+        ge=0,
+        le=1,
+        description="Longest time in seconds that an image waits for others to be spooled with it.",
+    )
     capture_ahead: int = Field(
         default=256,
         ge=1,

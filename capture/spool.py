@@ -4,12 +4,14 @@ import fcntl
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
+from uuid import UUID
 
-from capture.frames import DamagedFrameError, Frame, from_bytes, to_bytes
+from capture.frames import Frame, frames_of, to_bytes
 from db.durable import write_durably
 from db.home import make_private
 
@@ -65,28 +67,39 @@ class Spool:
             os.close(self._lock)
             self._lock = -1
 
-    def put(self, frame: Frame) -> Path:
-        """Keep the frame and give its file; once it returns, the frame outlives a power cut.
+    def put(self, frames: Sequence[Frame]) -> Path:
+        """Keep the frames in one file and give it; once it returns, they outlive a power cut.
 
         Raises SpoolError, with nothing half-written, where the disk is full or fails.
         """
-        path = self.folder / f"{frame.id}{SUFFIX}"
-        self._write(path.name, to_bytes(frame))
+        path = self.folder / f"{frames[0].id}.{len(frames)}{SUFFIX}"
+        self._write(path.name, b"".join(map(to_bytes, frames)))
         return path
 
     def pending(self) -> list[Path]:
-        """List the waiting frames, those captured first first (their ids begin with the time)."""
+        """List the files of waiting frames, those captured first first (their ids begin with the time)."""
         return sorted(self.folder.glob(f"*{SUFFIX}"))
 
-    def read(self, path: Path) -> Frame:
-        """Read a waiting frame; raises DamagedFrameError, also where the disk can't give it back."""
+    def waiting(self) -> int:
+        """Count the frames that wait."""
+        return sum(map(number_in, self.pending()))
+
+    def ids(self) -> frozenset[UUID]:
+        """Give the ids of the frames that wait and can be read."""
+        return frozenset(frame.id for path in self.pending() for frame in self.read(path)[0])
+
+    def read(self, path: Path) -> tuple[list[Frame], str | None]:
+        """Read a file of frames: those that are whole, and why others are not, None where all are."""
         try:
-            return from_bytes(path.read_bytes())
+            frames, damage = frames_of(path.read_bytes())
         except OSError as error:
-            raise DamagedFrameError(f"it can't be read: {error.strerror}") from error
+            return [], f"it can't be read: {error.strerror}"
+        if damage is None and len(frames) != number_in(path):
+            damage = f"it holds {len(frames)} frames, its name says {number_in(path)}"
+        return frames, damage
 
     def remove(self, path: Path) -> None:
-        """Forget a frame that is accepted elsewhere. Losing this to a power cut is harmless.
+        """Forget frames that are accepted elsewhere. Losing this to a power cut is harmless.
 
         Raises SpoolError.
         """
@@ -95,37 +108,39 @@ class Spool:
         except OSError as error:
             raise self._unusable(f"can't let go of {path.name}", error) from error
 
-    def set_aside(self, path: Path, reason: str, frame: Frame | None = None) -> Path:
-        """Move a frame's image (the spool file itself, where it is damaged) to the folder of rejects.
+    def set_aside(self, frame: Frame, reason: str) -> Path:
+        """Keep a frame's image in the folder of rejects, with the reason beside it in NAME.reason.json.
 
-        The reason stands beside it in NAME.reason.json. May be repeated. Raises SpoolError.
+        May be repeated. Raises SpoolError.
         """
-        about: dict[str, object] = {"reason": reason}
-        if frame is None:
-            kept = path.name
-        else:
-            kept = f"{frame.id}-{_safe(Path(frame.name).name)}"
-            about |= {
-                "id": str(frame.id),
-                "name": frame.name,
-                "product": frame.product,
-                "station": frame.station,
-                "serial": frame.serial,
-                "lot": frame.lot,
-                "captured_at": frame.captured_at.isoformat(),
-            }
-        self._write(f"rejected/{kept}.reason.json", json.dumps(about, indent=2).encode("ascii") + b"\n")
-        if frame is None:
-            try:
-                path.replace(self._rejected / kept)
-            except FileNotFoundError:
-                pass  # a person took it away
-            except OSError as error:
-                raise self._unusable(f"can't set {path.name} aside", error) from error
-        else:
-            self._write(f"rejected/{kept}", frame.data)
-            self.remove(path)
+        kept = f"{frame.id}-{_safe(Path(frame.name).name)}"
+        about = {
+            "reason": reason,
+            "id": str(frame.id),
+            "name": frame.name,
+            "product": frame.product,
+            "station": frame.station,
+            "serial": frame.serial,
+            "lot": frame.lot,
+            "captured_at": frame.captured_at.isoformat(),
+        }
+        self._give_reason(kept, about)
+        self._write(f"rejected/{kept}", frame.data)
         return self._rejected / kept
+
+    def set_file_aside(self, path: Path, reason: str) -> Path:
+        """Move a damaged file to the folder of rejects, as set_aside() does an image. Raises SpoolError."""
+        self._give_reason(path.name, {"reason": reason})
+        try:
+            path.replace(self._rejected / path.name)
+        except FileNotFoundError:
+            pass  # a person took it away
+        except OSError as error:
+            raise self._unusable(f"can't set {path.name} aside", error) from error
+        return self._rejected / path.name
+
+    def _give_reason(self, kept: str, about: dict[str, str | None]) -> None:
+        self._write(f"rejected/{kept}.reason.json", json.dumps(about, indent=2).encode("ascii") + b"\n")
 
     def _write(self, name: str, content: bytes) -> None:
         if self._lock < 0:
@@ -137,6 +152,12 @@ class Spool:
 
     def _unusable(self, what: str, error: OSError) -> SpoolError:
         return SpoolError(f"the spool {self.folder} {what}: {error.strerror}; {CURE}")
+
+
+def number_in(path: Path) -> int:
+    """Give how many frames a file of the spool holds, by its name; 1 where that doesn't tell."""
+    count = path.name.removesuffix(SUFFIX).rpartition(".")[2]
+    return int(count) if count.isdecimal() else 1
 
 
 def folder_name(station: str) -> str:

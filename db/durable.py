@@ -11,21 +11,35 @@ def write_durably(root: Path, key: str, data: bytes) -> None:
     Readers see nothing or all of it. Raises OSError.
     """
     target = root / key
-    waiting = (
-        root / "tmp" / uuid4().hex
-    )  # not beside its target: a leftover of a killed process is easy to see
-    _make_folder(waiting.parent)
-    _make_folder(target.parent)
+    # Not beside its target: a leftover of a killed process is easy to see.
+    waiting = root / "tmp" / uuid4().hex
     try:
-        with waiting.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        waiting.replace(target)
+        _write_synced(waiting, data)
+    except FileNotFoundError:
+        _make_folder(waiting.parent)
+        _write_synced(waiting, data)
+    try:
+        try:
+            waiting.replace(target)
+        except FileNotFoundError:
+            _make_folder(target.parent)
+            waiting.replace(target)
     except BaseException:
         waiting.unlink(missing_ok=True)
         raise
     _sync(target.parent)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("xb", buffering=0) as file:
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[file.write(left) :]
+            os.fsync(file.fileno())
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def _make_folder(folder: Path) -> None:

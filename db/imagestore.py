@@ -1,6 +1,7 @@
 """The image store: blobs under their own sha256, in a folder, an S3-compatible store, or memory."""
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -55,6 +56,7 @@ class ImageStore:
         self._store = backend.store
         self._where = backend.where
         self._folder = backend.folder
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="images")  # started when used
 
     def describe(self) -> str:
         """Give where the images are, in words that may be shown."""
@@ -93,7 +95,7 @@ class ImageStore:
                 pass  # somebody else was faster
             return False
 
-        return sum(_in_threads(is_young, hashes))
+        return sum(self._in_threads(is_young, hashes))
 
     def get(self, sha256: str) -> bytes:
         """Give the bytes whose hash is `sha256` (64 hexadecimal digits, else ValueError).
@@ -104,21 +106,26 @@ class ImageStore:
 
     def _read(self, sha256: str) -> tuple[bytes, datetime]:
         """Give the bytes, and when they were written."""
-        key = key_of(sha256)
         try:
             with self._named_errors():
-                found = self._store.get(key)
-                data = bytes(found.bytes())
+                data, written_at = self._fetch(key_of(sha256))
         except FileNotFoundError:
             raise MissingBlobError(sha256, self._where) from None
         actual = hashlib.sha256(data).hexdigest()
         if actual != sha256:
             raise CorruptBlobError(sha256, self._where, actual)
-        return data, found.meta["last_modified"]
+        return data, written_at
+
+    def _fetch(self, key: str) -> tuple[bytes, datetime]:
+        if self._folder is None:
+            found = self._store.get(key)
+            return bytes(found.bytes()), found.meta["last_modified"]
+        with (self._folder / key).open("rb") as file:  # obstore takes ten times as long
+            return file.read(), datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
 
     def put_many(self, blobs: Sequence[bytes]) -> list[str]:
         """Keep many at once, in threads; the keys come in the order of the blobs. Raises as put() does."""
-        return _in_threads(self.put, blobs)
+        return self._in_threads(self.put, blobs)
 
     def get_many(self, hashes: Sequence[str]) -> list[bytes | ImageStoreError]:
         """Give many at once, in threads; what can't be had stands as its error where the bytes would."""
@@ -129,7 +136,7 @@ class ImageStore:
             except ImageStoreError as error:
                 return error
 
-        return _in_threads(attempt, hashes)
+        return self._in_threads(attempt, hashes)
 
     def sizes(self, hashes: Sequence[str]) -> list[int | None]:
         """Give how many bytes each has, None where it is not there; raises ImageStoreUnavailableError."""
@@ -144,7 +151,7 @@ class ImageStore:
                 return None
 
         # A disk answers sooner than a thread starts.
-        return _in_threads(attempt, hashes) if self._folder is None else [attempt(one) for one in hashes]
+        return self._in_threads(attempt, hashes) if self._folder is None else [attempt(one) for one in hashes]
 
     def check(self) -> None:
         """Write, read and remove a probe; raises ImageStoreUnavailableError with the cure."""
@@ -165,6 +172,11 @@ class ImageStore:
                 self._store.put(key, data, use_multipart=False)
             else:
                 write_durably(self._folder, key, data)  # obstore renames, but syncs neither file nor folder
+
+    def _in_threads(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        if len(items) < 2:
+            return [function(item) for item in items]
+        return list(self._threads.map(function, items))
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -195,11 +207,4 @@ def key_of(sha256: str) -> str:
     """Give the key of a blob; raises ValueError where that is no sha256 in lower-case hexadecimal digits."""
     if not is_sha256(sha256):
         raise ValueError(f"{sha256!r} is not a sha256 of 64 hexadecimal digits")
-    return f"sha256/{sha256[:2]}/{sha256[2:4]}/{sha256}"
-
-
-def _in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    if len(items) < 2:
-        return [function(item) for item in items]
-    with ThreadPoolExecutor(min(THREADS, len(items)), thread_name_prefix="images") as pool:
-        return list(pool.map(function, items))
+    return f"sha256/{sha256[:2]}/{sha256}"

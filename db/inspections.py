@@ -1,7 +1,7 @@
 """Accepting inspections, and knowing which of them still wait for a verdict."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -119,7 +119,7 @@ def accept(session: Session, new: Sequence[NewInspection]) -> list[UUID]:
             raise UnknownProductError(
                 item.product, list(session.scalars(select(Product.name).order_by(Product.name)))
             )
-    inserted = insert_missing(session, Inspection, Inspection.id, [asdict(item) for item in new])
+    inserted = insert_missing(session, Inspection, Inspection.id, [vars(item) for item in new])
     received = {item.id: item.received_at for item in new}
     insert_missing(
         session,

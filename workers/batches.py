@@ -5,13 +5,18 @@ when it raised, so a failed batch is lost. Here the batch function returns the i
 settled (committed, or nothing is left to do for them); the others go back to the queue.
 
 Gathering: stock celery-batches hands on whatever has arrived when its timer ticks, also while the pool is
-busy, so a slow model gets many batches of one. Here at most two batches are on their way, one being worked
-on and one ready; meanwhile messages gather, up to `batch_weight` a batch.
+busy, so a slow model gets many batches of one. Here what arrives while nothing is on its way goes on at once;
+else messages gather, up to `batch_weight` a batch, while as many batches are on their way as the pool has
+threads: one that is made ready, one that the model works on, one that is being recorded.
+
+Sharing: a prefetch counts messages, of one image or of 64. Here a process takes no more than the batches on
+their way and one that gathers, by weight; the rest is left to other workers.
 """
 
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any
 
 from celery.utils.log import get_task_logger
 from celery.worker.request import Request
@@ -20,24 +25,37 @@ from celery_batches.trace import apply_batches_task
 
 logger = get_task_logger(__name__)
 
-_BATCHES_ON_THEIR_WAY = 2
-
 
 class DurableBatches(Batches):
     """A batch task whose function takes SimpleRequests and returns the set of settled message ids."""
 
     abstract = True
     batch_weight = 64
+    batches_at_once = 1
 
     def __init__(self) -> None:
         super().__init__()
         self._lock = threading.Lock()
+        self._qos: Any = None
+        self._weights: dict[str, int] = {}  # of what is held
         self._on_their_way: dict[int, list[SimpleRequest]] = {}
-        self.progressed_at = time.monotonic()
+        self._progressed: dict[int, float] = {}  # by thread that works on a batch
 
     def progress(self) -> None:
-        """Note that this process is not hanging."""
-        self.progressed_at = time.monotonic()
+        """Note that the calling thread, which works on a batch, is not hanging."""
+        self._progressed[threading.get_ident()] = time.monotonic()
+
+    def rest(self) -> None:
+        """Note that the calling thread works on nothing now."""
+        self._progressed.pop(threading.get_ident(), None)
+
+    @property
+    def progressed_at(self) -> float:
+        """When the thread that has been silent longest last made progress; now where none works.
+
+        A thread that hangs must show, however busy the others are.
+        """
+        return min(list(self._progressed.values()), default=time.monotonic())
 
     def weight(self, request: SimpleRequest) -> int:  # noqa: ARG002  # for subclasses
         """How much of a batch's weight a message takes."""
@@ -51,14 +69,42 @@ class DurableBatches(Batches):
             waiting = list(self._buffer.queue)
         return on_their_way + [SimpleRequest.from_request(one) for one in waiting]
 
+    def Strategy(self, task: Batches, app: Any, consumer: Any) -> Callable[..., None]:  # noqa: N802  # Celery's
+        """Receive as celery-batches does, mind the weight, and hand on at once what need not wait."""
+        receive = super().Strategy(task, app, consumer)
+
+        def received(message: Any, *others: Any, **more: Any) -> None:
+            self._mind_weight(message.channel.qos)
+            receive(message, *others, **more)
+            with self._buffer.mutex:
+                request = self._buffer.queue[-1] if self._buffer.queue else None
+            if request is not None:  # else this message made the batch full, which counted it
+                self._count_in(request)
+            if not self._on_their_way:
+                self._do_flush()
+
+        return received
+
+    def _mind_weight(self, qos: Any) -> None:
+        """Let the channel take messages only while there is room; a new connection has a new channel."""
+        if qos is self._qos:
+            return
+        self._qos, may = qos, qos.can_consume
+        room = self.batch_weight * (self.batches_at_once + 1)
+        qos.can_consume = lambda: may() and sum(self._weights.values()) < room
+
+    def _count_in(self, request: Request) -> None:
+        if request.id not in self._weights:
+            self._weights[request.id] = self.weight(SimpleRequest.from_request(request))
+
     def _do_flush(self) -> None:
         # Called by the timer and by each arriving message, always in the consumer's thread. While this does
         # nothing the timer goes on ticking.
-        if len(self._on_their_way) < _BATCHES_ON_THEIR_WAY:
+        if len(self._on_their_way) < self.batches_at_once:
             super()._do_flush()
 
     def flush(self, requests: Collection[Request]) -> None:
-        for batch in self._batches(requests):
+        for batch in list(self._batches(requests)):
             self._run(batch)
 
     def _batches(self, requests: Iterable[Request]) -> Iterator[list[tuple[Request, SimpleRequest]]]:
@@ -66,7 +112,8 @@ class DurableBatches(Batches):
         room = self.batch_weight
         for request in requests:
             simple = SimpleRequest.from_request(request)
-            weight = self.weight(simple)
+            self._count_in(request)
+            weight = self._weights[request.id]
             if batch and weight > room:
                 yield batch
                 batch, room = [], self.batch_weight
@@ -88,7 +135,8 @@ class DurableBatches(Batches):
                     request.reject(requeue=True)
             with self._lock:
                 self._on_their_way.pop(id(batch), None)
-            self.progress()
+            for _, one in batch:
+                self._weights.pop(one.id, None)
 
         def requeue(*_: object) -> None:
             # The pool could not run the batch at all.
@@ -96,8 +144,6 @@ class DurableBatches(Batches):
             settle(None)
 
         with self._lock:
-            if not self._on_their_way:
-                self.progress()  # what was idle has not been hanging
             self._on_their_way[id(batch)] = simple
         self._pool.apply_async(
             apply_batches_task,

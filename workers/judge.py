@@ -13,9 +13,11 @@ What may go wrong and what becomes of it:
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from uuid import UUID
 
 import torch
@@ -33,6 +35,9 @@ from workers import outcome
 from workers.runtime import DeviceLostError, Runtime
 
 logger = get_task_logger(__name__)
+
+# Images that a thread encodes in one go: handing it each alone costs more than a small map takes.
+_TURN = 8
 
 # What a model can raise on an image that it does not digest (torch's errors, out of memory among them,
 # are RuntimeErrors), and what a result that is not finite raises.
@@ -180,22 +185,37 @@ class _Batch:
         return decoded
 
     def score(self, decoded: list[tuple[Waiting, Decoded]], clock: "Clock") -> list[NewResult]:
-        scored = self.scorer.score([image.array for _, image in decoded])
+        with self.device():
+            clock.lap("device_ms", len(decoded))
+            scored = self.scorer.score([image.array for _, image in decoded])
         clock.lap("score_ms", len(decoded))
         settings = self.runtime.settings
         waited = max(0.0, (self.begun - self.delivery.queued_at).total_seconds() * 1000)
 
-        def finish(index: int) -> NewResult:
-            (one, image), said = decoded[index], scored[index]
-            attempts = max(1, self.attempts(one))
-            return outcome.judged(settings, self.scorer, one.inspection, image, said, attempts)
+        def finish(start: int) -> list[NewResult]:
+            return [
+                outcome.judged(settings, self.scorer, one.inspection, image, said, max(1, self.attempts(one)))
+                for (one, image), said in islice(zip(decoded, scored, strict=True), start, start + _TURN)
+            ]
 
-        fresh = list(self.runtime.threads.map(finish, range(len(decoded))))
+        turns = range(0, len(decoded), _TURN)
+        fresh = [one for some in self.runtime.threads.map(finish, turns) for one in some]
         clock.lap("encode_ms", len(decoded))
         for result in fresh:
             result.timings.update(clock.laps, queue_ms=waited, total_ms=clock.total_ms())
             result.timings["batch_images"] = len(decoded)
         return fresh
+
+    @contextmanager
+    def device(self) -> Iterator[None]:
+        """Wait for the device, which is no hanging: who has it and hangs is told by its own silence."""
+        while not self.runtime.using_device.acquire(timeout=1):
+            self.delivery.progressed()
+        try:
+            self.delivery.progressed()
+            yield
+        finally:
+            self.runtime.using_device.release()
 
     def attempts(self, one: Waiting) -> int:
         return self.delivery.counted.get(one.inspection.id, one.attempts)

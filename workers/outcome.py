@@ -1,6 +1,7 @@
 """Turns what a model said of an image, or why it could not, into the result that is recorded."""
 
 import dataclasses
+import functools
 import socket
 from datetime import UTC, datetime
 
@@ -53,5 +54,6 @@ def failed(row: Inspection, attempts: int, reason: str) -> NewResult:
     )
 
 
+@functools.cache
 def worker_name() -> str:
     return socket.gethostname()

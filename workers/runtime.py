@@ -6,6 +6,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 import torch
 from sqlalchemy.orm import Session, sessionmaker
@@ -39,14 +40,23 @@ class Runtime:
     bundles: Path
     device: str
     threads: ThreadPoolExecutor
+    # One thread uses the device at a time: what the others prepare or record meanwhile needs none.
+    using_device: Lock = field(default_factory=Lock)
+    _loading: Lock = field(default_factory=Lock)
     _scorers: OrderedDict[str, Scorer] = field(default_factory=OrderedDict)
 
     def scorer(self, version: ModelVersion) -> Scorer:
         """Give the loaded model of a version, loading it at need and dropping the least recently used.
 
+        Safe in threads.
+
         Raises model.bundle.BundleError for a bundle that is not what its id says and
         db.imagestore.ImageStoreError when its weights cannot be had.
         """
+        with self._loading:
+            return self._scorer(version)
+
+    def _scorer(self, version: ModelVersion) -> Scorer:
         if version.id in self._scorers:
             self._scorers.move_to_end(version.id)
             return self._scorers[version.id]

@@ -33,8 +33,10 @@ class ScoreBatches(DurableBatches):
     abstract = True
 
     def weight(self, request: SimpleRequest) -> int:
-        message = read(request)
-        return 1 if message is None else len(message.ids)
+        try:
+            return max(1, len(request.args[0]["ids"]))  # for each message that arrives: not read whole
+        except (IndexError, KeyError, TypeError):
+            return 1
 
     def oldest_held(self) -> datetime | None:
         held = [message for message in map(read, self.held()) if message is not None]
@@ -52,6 +54,14 @@ def read(request: SimpleRequest) -> ScoreMessage | None:
 @app.task(name="workers.score", base=ScoreBatches)  # size and wait: see set_up
 def score(requests: Sequence[SimpleRequest]) -> set[str]:
     """Judge the inspections of a batch of messages; gives the ids of the messages that are settled."""
+    score.progress()
+    try:
+        return _settle(requests)
+    finally:
+        score.rest()
+
+
+def _settle(requests: Sequence[SimpleRequest]) -> set[str]:
     readable = [(request, message) for request in requests if (message := read(request)) is not None]
     unread = {request.id for request in requests} - {request.id for request, _ in readable}
     if unread:
@@ -106,6 +116,7 @@ def set_up(instance: object, **_: object) -> None:
         return
     settings = WorkerSettings()
     score.batch_weight = settings.batch_images
+    score.batches_at_once = getattr(instance, "concurrency", None) or 1
     score.flush_every = settings.batch_images
     score.flush_interval = settings.batch_wait_s
     prefetch = app.conf.worker_prefetch_multiplier * (getattr(instance, "concurrency", None) or 1)

@@ -41,9 +41,9 @@ def worker(
             "worker",
             f"--queues={queue}",
             f"--hostname={queue}-{os.getpid()}@%h",
-            # One thread scores while the main thread receives: CUDA never meets a fork.
+            # CUDA never meets a fork. Scoring: one batch is read, one is scored and one recorded at a time.
             "--pool=threads",
-            "--concurrency=1",
+            f"--concurrency={3 if queue == 'score' else 1}",
             f"--loglevel={log_level}",
             "--without-mingle",
             "--without-gossip",

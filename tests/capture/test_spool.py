@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture.frames import DamagedFrameError, Frame, from_bytes, to_bytes
+from capture.frames import Frame, frames_of, to_bytes
 from capture.spool import Spool, SpoolError, folder_name
 
 TEXT = st.text(max_size=30)
@@ -30,30 +30,32 @@ FRAMES = st.builds(
 )
 
 
-@given(FRAMES)
-def test_what_is_written_is_read(frame: Frame) -> None:
-    assert from_bytes(to_bytes(frame)) == frame
+@given(st.lists(FRAMES, min_size=1, max_size=4))
+def test_what_is_written_is_read(frames: list[Frame]) -> None:
+    assert frames_of(b"".join(map(to_bytes, frames))) == (frames, None)
 
 
-@given(FRAMES, st.data())
-def test_no_part_of_a_frame_passes_for_one(frame: Frame, data: st.DataObject) -> None:
-    whole = to_bytes(frame)
-    with pytest.raises(DamagedFrameError):
-        from_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+@given(st.lists(FRAMES, min_size=1, max_size=3), FRAMES, st.data())
+def test_no_part_of_a_frame_passes_for_one(frames: list[Frame], last: Frame, data: st.DataObject) -> None:
+    whole = to_bytes(last)
+    cut = whole[: data.draw(st.integers(1, len(whole) - 1))]
+    read, damage = frames_of(b"".join(map(to_bytes, frames)) + cut)
+    assert read == frames
+    assert damage is not None
 
 
 @given(st.binary(max_size=200))
 def test_garbage_is_no_frame(garbage: bytes) -> None:
     for content in (garbage, b"PYRAMIDION FRAME 1\n" + garbage):
-        with pytest.raises(DamagedFrameError):
-            from_bytes(content)
+        read, damage = frames_of(content)
+        assert read == []
+        assert damage is not None
 
 
 def test_a_flipped_bit_in_the_image_is_noticed(a_frame: Callable[..., Frame]) -> None:
     content = bytearray(to_bytes(a_frame()))
     content[-5] ^= 1
-    with pytest.raises(DamagedFrameError, match="altered"):
-        from_bytes(bytes(content))
+    assert frames_of(bytes(content)) == ([], "the image's bytes were altered")
 
 
 def test_a_time_without_zone_is_refused(a_frame: Callable[..., Frame]) -> None:
@@ -62,23 +64,29 @@ def test_a_time_without_zone_is_refused(a_frame: Callable[..., Frame]) -> None:
 
 
 def test_frames_come_back_oldest_first(spool: Spool, a_frame: Callable[..., Frame]) -> None:
-    frames = [a_frame(seed=seed) for seed in (3, 1, 2)]
-    for frame in frames:
-        spool.put(frame)
-        spool.put(frame)  # again, as after a crash: still one
-    assert [spool.read(path) for path in spool.pending()] == sorted(
-        frames, key=lambda frame: frame.captured_at
-    )
+    frames = [a_frame(seed=seed) for seed in (3, 4, 5, 1, 2)]
+    for some in (frames[:3], frames[3:]):
+        spool.put(some)
+        spool.put(some)  # again, as after a crash: still there once
+    assert spool.waiting() == 5
+    assert spool.ids() == {frame.id for frame in frames}
+    assert [spool.read(path) for path in spool.pending()] == [(frames[3:], None), (frames[:3], None)]
     for path in spool.pending():
         spool.remove(path)
     assert spool.pending() == []
 
 
+def test_a_file_that_lost_a_whole_frame_is_noticed(spool: Spool, a_frame: Callable[..., Frame]) -> None:
+    path = spool.put([a_frame(seed=1), a_frame(seed=2)])
+    path.write_bytes(to_bytes(a_frame(seed=1)))
+    assert spool.read(path) == ([a_frame(seed=1)], "it holds 1 frames, its name says 2")
+
+
 def test_waiting_frames_outlive_the_process(tmp_path: Path, a_frame: Callable[..., Frame]) -> None:
     with Spool(tmp_path, "s1") as spool:
-        spool.put(a_frame())
+        spool.put([a_frame()])
     with Spool(tmp_path, "s1") as spool:
-        assert [spool.read(path) for path in spool.pending()] == [a_frame()]
+        assert [spool.read(path) for path in spool.pending()] == [([a_frame()], None)]
 
 
 def test_leftovers_of_a_killed_writer_go(tmp_path: Path) -> None:
@@ -92,9 +100,8 @@ def test_leftovers_of_a_killed_writer_go(tmp_path: Path) -> None:
 
 def test_a_rejected_image_lies_beside_its_reason(spool: Spool, a_frame: Callable[..., Frame]) -> None:
     frame = a_frame(b"no image", name="/line/3/part 7.png", serial="7")
-    for _ in range(2):  # again, as after a crash
-        kept = spool.set_aside(spool.put(frame), "not an image", frame)
-    assert spool.pending() == []
+    kept = spool.set_aside(frame, "not an image")
+    assert spool.set_aside(frame, "not an image") == kept  # again, as after a crash
     assert kept.read_bytes() == b"no image"
     assert kept.name.endswith(".png")
     reason = json.loads(Path(f"{kept}.reason.json").read_text())
@@ -148,13 +155,13 @@ def test_a_full_disk_is_named_and_leaves_nothing_half_written(
     # A limit on the size of files stands in for a full disk: the kernel refuses in the middle of the write.
     code = """
 import pathlib, resource, signal, sys
-from capture.frames import from_bytes
+from capture.frames import frames_of
 from capture.spool import Spool, SpoolError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 spool = Spool(pathlib.Path(sys.argv[1]), "s1")
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
-    spool.put(from_bytes(pathlib.Path(sys.argv[2]).read_bytes()))
+    spool.put(frames_of(pathlib.Path(sys.argv[2]).read_bytes())[0])
 except SpoolError as error:
     print(error)
 """

@@ -34,7 +34,7 @@ def new_inspection() -> Callable[..., inspections.NewInspection]:
             "captured_at": captured_at,
             "received_at": captured_at,
             "image_sha256": "a" * 64,
-            "image_key": "sha256/aa/aa/" + "a" * 64,
+            "image_key": "sha256/aa/" + "a" * 64,
             "image_bytes": 1000,
             "image_width": 320,
             "image_height": 240,

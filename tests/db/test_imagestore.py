@@ -43,7 +43,7 @@ def store(request: pytest.FixtureRequest, home: Path) -> ImageStore:
 
 
 def test_what_is_put_is_had_again(store: ImageStore) -> None:
-    key = f"sha256/{SHA256[:2]}/{SHA256[2:4]}/{SHA256}"
+    key = f"sha256/{SHA256[:2]}/{SHA256}"
     assert store.put(DATA) == key
     assert store.put(DATA) == key
     assert store.get(SHA256) == DATA
