@@ -45,14 +45,14 @@ class Proved:
 
 def count(session: Session, conditions: Iterable[ColumnElement[bool]]) -> list[Went]:
     """Count what has a lot and meets one of the conditions, which no inspection meets twice."""
-    found: Counter[Any] = Counter()
+    found: Counter[tuple[str | None, str, str]] = Counter()
     for condition in conditions:
         key = (Inspection.lot, Inspection.product, Result.verdict)
         query = select(*key, func.count()).join(Result, Result.inspection_id == Inspection.id)
         query = query.where(condition, Inspection.lot.is_not(None)).group_by(*key)
         for lot, product, verdict, number in session.execute(query):
             found[lot, product, verdict] += number
-    return sorted(Went(*key, number) for key, number in found.items())
+    return sorted(Went(lot or "", product, verdict, n) for (lot, product, verdict), n in found.items())
 
 
 def told(went: list[Went]) -> dict[str, Any]:

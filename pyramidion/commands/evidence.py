@@ -53,8 +53,14 @@ def export(
     if as_json:
         print_json({key: value for key, value in stated.items() if key not in {"files", "inspections"}})
         return
-    counts = ", ".join(f"{number} {name}" for name, number in stated["completeness"].items())
+    counts = ", ".join(
+        f"{number} {name.replace('_', ' ')}" for name, number in stated["completeness"].items()
+    )
     out.print(f"{output}: {counts}", markup=False, highlight=False, soft_wrap=True)
+    for one in stated["let_go"]:
+        what = f"{one['inspections']} {one['verdict']} of {one['product']}"
+        said = f"{what} were let go by retention at {one['at']}, act {one['act']}, and are not in it"
+        err.print(said, style="yellow", markup=False, highlight=False, soft_wrap=True)
     for one in stated["missing"]:
         err.print(f"missing: {one['file']}: {one['why']}", style="yellow", markup=False, highlight=False)
     if stated["unsealed"]:

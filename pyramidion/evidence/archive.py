@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from db.imagestore import ImageStore, ImageStoreError, ImageStoreUnavailableError
 from db.ledger import keys
 from db.ledger.heads import moment, signed
+from db.ledger.lots_let_go import Proved
 from db.ledger.proofs import Proof
 from db.ledger.released import IMAGE, MAP, acts
 from db.ledger.signers import Signer
@@ -31,7 +32,7 @@ from pyramidion.evidence.report import Row, page, row_of
 from pyramidion.evidence.verify import completeness
 from web.overlay import UndrawableError, draw
 
-FORM: Final = "pyramidion-evidence/1"
+FORM: Final = "pyramidion-evidence/2"
 _SUFFIXES: Final = {"jpeg": "jpg"}
 
 
@@ -116,7 +117,9 @@ class _Writer:
         reviews: list[dict[str, Any]] = []
         rows: list[Row] = []
         versions: set[str] = set()
-        products: set[str] = set()
+        went = subject.let_go(self._session)
+        self._acts.update(one.act.id for one in went)
+        products = {one.went.product for one in went}
         for part in self._gatherer.parts(ids):
             files = self._put_part(part)
             inspections[part.inspection["id"]] = files
@@ -135,9 +138,12 @@ class _Writer:
             "about": {subject.what: subject.value},
             "made_at": moment(datetime.now(UTC)),
             "made_by": f"pyramidion {version('pyramidion')}",
-            "completeness": completeness([{} for _ in inspections], results, reviews),
+            "completeness": completeness(
+                [{} for _ in inspections], results, reviews, sum(one.went.inspections for one in went)
+            ),
             "facts": self._proved,
             "unsealed": self._gatherer.unsealed,
+            "let_go": [_told(one) for one in went],
             "missing": self._missing,
             "inspections": inspections,
             "key": signer.key_id,
@@ -224,6 +230,17 @@ class _Writer:
         content = json.dumps(statement, indent=1, ensure_ascii=False).encode()
         self._archive.put("evidence.json", content)
         self._archive.put("evidence.sig", signer.sign(content).hex().encode())
+
+
+def _told(one: Proved) -> dict[str, Any]:
+    path = [sibling.hex() for sibling in one.path]
+    return {
+        **one.went._asdict(),
+        "act": str(one.act.id),
+        "at": moment(one.act.at),
+        "position": one.position,
+        "path": path,
+    }
 
 
 def _lines(values: list[dict[str, Any]]) -> bytes:

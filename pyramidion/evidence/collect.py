@@ -8,7 +8,9 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from db.ledger import lots_let_go, merkle
 from db.ledger.facts import Kind, document, fact_id
+from db.ledger.lots_let_go import Proved
 from db.ledger.proofs import NotAsSealedError, Proof, Prover
 from db.tables import Event, Inspection, Result, Review, UnsealedFact
 from pyramidion.errors import UserError
@@ -24,16 +26,40 @@ class Subject:
     value: str
 
     def ids(self, session: Session) -> list[UUID]:
-        """Give its inspections, oldest first; raises UserError where there is none."""
+        """Give its inspections, oldest first; raises UserError where there never was one.
+
+        Of a lot all may have been let go; a serial is forgotten with its rows.
+        """
         column: Any = {"lot": Inspection.lot, "serial": Inspection.serial, "inspection": Inspection.id}[
             self.what
         ]
         value = UUID(self.value) if self.what == "inspection" else self.value
         found = list(session.scalars(select(Inspection.id).where(column == value).order_by(Inspection.id)))
-        if not found:
+        if not found and not (self.what == "lot" and lots_let_go.of_lot(session, self.value)):
+            went = ", or retention let it go" if self.what == "serial" else ""
             raise UserError(
-                f"no inspection has {self.what} {self.value!r}; `pyramidion results` lists what there is"
+                f"no inspection has {self.what} {self.value!r}{went}; "
+                "`pyramidion results` lists what there is"
             )
+        return found
+
+    def let_go(self, session: Session) -> list[Proved]:
+        """Give what retention let go of a lot; of a serial nobody can tell.
+
+        Raises UserError where that is not what the act has sealed, or the act itself is not sealed yet.
+        """
+        found = lots_let_go.prove(session, self.value) if self.what == "lot" else []
+        for one in found:
+            root = merkle.root_from(one.went.leaf(), one.position, one.leaves, one.path)
+            if root is None or root.hex() != one.act.detail.get("lots_root"):
+                raise UserError(
+                    f"released_lots says otherwise than the act of retention {one.act.id} how much of lot "
+                    f"{self.value!r} went: run `pyramidion audit verify`"
+                )
+        acts = {one.act.id for one in found}
+        waits = UnsealedFact.kind == Kind.EVENT.value, UnsealedFact.fact.in_(acts)
+        if session.scalar(select(UnsealedFact.fact).where(*waits).limit(1)):
+            raise UserError(f"retention lets parts of lot {self.value!r} go just now: give the command again")
         return found
 
 

@@ -63,6 +63,7 @@ class Evidence:
         self.verify_heads()
         self.verify_facts()
         self.verify_blobs()
+        self.verify_let_go()
         self.verify_completeness()
 
     def verify_files(self) -> None:
@@ -112,7 +113,7 @@ class Evidence:
 
     def verify_statement(self) -> None:
         """The list of files and the counts were signed as well."""
-        if self.about["form"] != "pyramidion-evidence/1":
+        if self.about["form"] != "pyramidion-evidence/2":
             self.bad(f"form {self.about['form']!r} is not known here: use the verify.py of its time")
         key = self.keys.get(self.about["key"])
         signature = bytes.fromhex(self.read("evidence.sig").decode())
@@ -197,10 +198,31 @@ class Evidence:
             elif model is not None and not same_threshold(versions[model]["manifest"], one["threshold"]):
                 self.bad(f"result {one['inspection_id']} has another threshold than its model")
 
+    def verify_let_go(self) -> None:
+        """What retention let go of the lot stands so in acts that were sealed, each counted once."""
+        acts = {one["id"]: one for one in self.facts.get("event", []) if one["kind"] == "retention.act"}
+        counted = set()
+        for one in self.about["let_go"]:
+            said = f"{one['inspections']} {one['verdict']} of {one['product']}, let go by act {one['act']},"
+            act = acts.get(one["act"])
+            row = {name: one[name] for name in ("lot", "product", "verdict", "inspections")}
+            leaf = hashlib.sha256(b"\x00" + canonical(row)).digest()
+            path = [bytes.fromhex(sibling) for sibling in one["path"]]
+            detail = {} if act is None else act["detail"]
+            root = root_from(leaf, one["position"], detail.get("lots", 0), path)
+            if act is None or root is None or root != detail["lots_root"] or one["at"] != act["at"]:
+                self.bad(f"{said} are not what the act says")
+            if one["lot"] != self.about["about"].get("lot") or (one["act"], one["position"]) in counted:
+                self.bad(f"{said} are of another lot, or counted twice")
+            counted.add((one["act"], one["position"]))
+
     def verify_completeness(self) -> None:
-        """The counts that were signed are those of the facts."""
+        """The counts that were signed are those of the facts, and of what the acts of retention say."""
         found = completeness(
-            self.facts.get("inspection", []), self.facts.get("result", []), self.facts.get("review", [])
+            self.facts.get("inspection", []),
+            self.facts.get("result", []),
+            self.facts.get("review", []),
+            sum(one["inspections"] for one in self.about["let_go"]),
         )
         for name, number in found.items():
             if self.about["completeness"].get(name) != number:
@@ -208,15 +230,21 @@ class Evidence:
                 self.bad(f"completeness says {name}: {said}, but the facts say {number}")
 
 
-def completeness(inspections: list[Json], results: list[Json], reviews: list[Json]) -> dict[str, int]:
-    """Count captured = judged + error + pending; overridden are those whose newest review overrules."""
+def completeness(
+    inspections: list[Json], results: list[Json], reviews: list[Json], let_go: int = 0
+) -> dict[str, int]:
+    """Count captured = judged + error + pending + let_go, all but the last of what is there.
+
+    Overridden are those whose newest review overrules.
+    """
     verdicts = Counter("error" if one["verdict"] == "error" else "judged" for one in results)
     newest = {one["inspection_id"]: one for one in sorted(reviews, key=lambda one: one["id"])}
     return {
-        "captured": len(inspections),
+        "captured": len(inspections) + let_go,
         "judged": verdicts["judged"],
         "error": verdicts["error"],
         "pending": len(inspections) - len(results),
+        "let_go": let_go,
         "overridden": sum(one["verdict"] == "overrule" for one in newest.values()),
     }
 
@@ -331,6 +359,7 @@ def main() -> int:
             "completeness": about["completeness"],
             "facts": sum(map(len, evidence.facts.values())),
             "blocks": len(evidence.heads),
+            "let_go": about["let_go"],
             "missing": about["missing"],
             "keys": list(evidence.keys),
             "trusted": trusted,
@@ -348,8 +377,13 @@ def report(as_json: bool, found: Json) -> None:
         sys.stdout.write(f"BAD {why}\n")
     if "about" in found:
         what = ", ".join(f"{name} {value}" for name, value in found["about"].items())
-        counts = ", ".join(f"{value} {name}" for name, value in found["completeness"].items())
+        counts = ", ".join(
+            f"{value} {name.replace('_', ' ')}" for name, value in found["completeness"].items()
+        )
         sys.stdout.write(f"{what}: {counts}\n")
+        for one in found["let_go"]:
+            said = f"{one['inspections']} {one['verdict']} of {one['product']} were"
+            sys.stdout.write(f"{said} let go by retention at {one['at']}, act {one['act']}\n")
         for one in found["missing"]:
             sys.stdout.write(f"stated as missing: {one['file']}: {one['why']}\n")
         for key in found["keys"]:

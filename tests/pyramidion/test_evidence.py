@@ -26,13 +26,20 @@ from db.imagestore import key_of, open_image_store
 from db.ledger import unsealed
 from db.ledger.facts import Kind
 from db.ledger.proofs import NotAsSealedError
+from db.ledger.seal import seal as seal_all
+from db.ledger.settings import LedgerSettings
 from db.ledger.signers import make_key
+from db.ledger.verify import Wanted
+from db.ledger.verify import verify as audit
 from db.migrate import upgrade
+from db.retention import acts, policy
+from db.retention.due import Act
 from db.settings import DatabaseSettings
 from db.tables import Event, Review
 from model.maps import encode_map
 from pyramidion.commands.audit import seal
 from pyramidion.commands.evidence import export
+from pyramidion.commands.lot import lot as lot_command
 from pyramidion.errors import UserError
 from pyramidion.evidence import verify
 
@@ -47,7 +54,7 @@ def picture(seed: int, side: int = 64) -> bytes:
     return out.getvalue()
 
 
-def make_lot(database: DatabaseSettings, sessions: sessionmaker[Session]) -> list[UUID]:
+def make_lot(database: DatabaseSettings, sessions: sessionmaker[Session], now: datetime = NOW) -> list[UUID]:
     """Five parts: ok, ng and overruled, ng and confirmed, error, pending."""
     store = open_image_store(database)
     manifest = json.dumps({"calibration": {"threshold": 0.5}})
@@ -59,11 +66,11 @@ def make_lot(database: DatabaseSettings, sessions: sessionmaker[Session]) -> lis
         data = picture(number)
         sha256 = hashlib.sha256(data).hexdigest()
         store.put(data)
-        at = NOW + timedelta(seconds=number)
+        at = now + timedelta(seconds=number)
         names = ("tile", "s1", "line 1", f"<b>{number}</b>", LOT)
         new.append(
             inspections.NewInspection(
-                uuid7(at), *names, at, NOW, sha256, key_of(sha256), len(data), 64, 64, "PNG"
+                uuid7(at), *names, at, now, sha256, key_of(sha256), len(data), 64, 64, "PNG"
             )
         )
     with sessions.begin() as session:
@@ -77,13 +84,13 @@ def make_lot(database: DatabaseSettings, sessions: sessionmaker[Session]) -> lis
                 session,
                 [
                     results.NewResult(
-                        new[number].id, verdict, score, 0.5, model, "w", 1, NOW, {}, [], None,
+                        new[number].id, verdict, score, 0.5, model, "w", 1, now, {}, [], None,
                         results.NewMap(**vars(drawn)),
                     )
                 ],
             )  # fmt: skip
         why = "<img src=x>"
-        failed = results.NewResult(new[3].id, "error", None, None, None, "w", 3, NOW, {}, [], why, None)
+        failed = results.NewResult(new[3].id, "error", None, None, None, "w", 3, now, {}, [], why, None)
         results.record(session, [failed])
         for index, (part, verdict) in enumerate(((1, "confirm"), (1, "overrule"), (2, "confirm"))):
             id_ = uuid7(datetime(2026, 11, 1, 12, 0, index, tzinfo=UTC))
@@ -182,7 +189,7 @@ def test_a_lots_evidence_stands_on_its_own(
     code, said = stand_alone(member(file, "verify.py"), str(file))
     assert (code, said["faults"], said["about"]) == (0, [], {"lot": LOT})
     assert said["completeness"] == {
-        "captured": 5, "judged": 3, "error": 1, "pending": 1, "overridden": 1,
+        "captured": 5, "judged": 3, "error": 1, "pending": 1, "let_go": 0, "overridden": 1,
     }  # fmt: skip
     assert said["facts"] == 5 + 4 + 3 + 1 + 1
     (key,) = said["keys"]
@@ -233,6 +240,80 @@ def test_a_lost_image_is_stated_as_missing_and_the_rest_is_proved(
     found = verify.verify(str(tmp_path / "lot.zip"), [])
     assert found.faults == []
     assert [one["file"] for one in found.about["missing"]] == [f"images/{lot[0]}.png"]
+
+
+def let_go(engine: Engine, database: DatabaseSettings, verdict: str) -> list[Act]:
+    """Do what the worker does in a night, a day after the images were stored."""
+    with session_factory(engine).begin() as session:
+        policy.set_rule(session, "tile", verdict, policy.Terms(rows_days=30), "engineer", "storage")
+    seal_all(engine, LedgerSettings())
+    done = list(acts.apply(engine, open_image_store(database), "retention", archive=False))
+    assert [act.what for act in done][-1] == "rows"
+    return done
+
+
+def test_what_retention_let_go_of_a_lot_is_told_and_proved(
+    engine: Engine,
+    sessions: sessionmaker[Session],
+    database: DatabaseSettings,
+    stand_alone: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("db.retention.images._YOUNG", timedelta(days=-1))
+    ids = make_lot(database, sessions, NOW - timedelta(days=400))
+    act = let_go(engine, database, "ng")[-1]
+    file = tmp_path / "part.zip"
+    export(output=file, lot=LOT)
+    code, said = stand_alone(member(file, "verify.py"), str(file))
+    assert (code, said["faults"]) == (0, [])
+    assert said["completeness"] == {
+        "captured": 5, "judged": 1, "error": 1, "pending": 1, "let_go": 2, "overridden": 0,
+    }  # fmt: skip
+    (went,) = said["let_go"]
+    assert (went["act"], went["product"], went["verdict"], went["inspections"]) == (
+        str(act.id), "tile", "ng", 2,
+    )  # fmt: skip
+    assert f"<code>{act.id}</code>" in member(file, "report.html").decode()
+    capsys.readouterr()
+    lot_command(LOT)
+    told = capsys.readouterr().out
+    assert "1 pending, 2 let go" in told
+    assert f"act {act.id}" in told
+
+    with ZipFile(file) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    fewer = {**went, "inspections": 1}
+    monkeypatch.chdir(tmp_path)
+    relist(contents, let_go=[fewer], completeness={**said["completeness"], "captured": 4, "let_go": 1})
+    found = verify.verify(str(packed(contents, tmp_path / "fewer.zip")), []).faults
+    assert any("are not what the act says" in fault for fault in found)
+
+    with sessions.begin() as session:
+        failed = results.NewResult(
+            ids[4], "error", None, None, None, "w", 3, NOW - timedelta(days=399), {}, [], "lost", None
+        )
+        results.record(session, [failed])
+    for verdict in ("ok", "error"):
+        let_go(engine, database, verdict)
+    export(output=tmp_path / "whole.zip", lot=LOT)
+    found_whole = verify.verify(str(tmp_path / "whole.zip"), [])
+    assert found_whole.faults == []
+    assert (found_whole.about["completeness"]["captured"], found_whole.about["inspections"]) == (5, {})
+    lot_command(LOT)
+    assert "retention has let all of them go" in capsys.readouterr().out
+    assert audit(engine, Wanted()).bad == []
+
+    with engine.begin() as superuser:
+        if engine.dialect.name == "sqlite":
+            superuser.execute(text("DROP TRIGGER released_lots_no_update"))
+        else:
+            superuser.execute(text("SET LOCAL session_replication_role = replica"))
+        superuser.execute(text("UPDATE released_lots SET inspections = 1 WHERE verdict = 'ng'"))
+    assert [bad.id for bad in audit(engine, Wanted()).bad] == [str(act.id)]
+    with pytest.raises(UserError, match="released_lots says otherwise"):
+        export(output=tmp_path / "forged.zip", lot=LOT)
 
 
 def test_what_was_tampered_with_is_not_handed_out(lot: list[UUID], engine: Engine, tmp_path: Path) -> None:
