@@ -93,8 +93,9 @@ class DatabaseSettings(Settings):
     )
     retention_archive: bool = Field(
         default=False,
-        description="Keep months of rows that retention lets go, detached, in the schema `archive` of the "
-        "database, instead of dropping them. PostgreSQL only.",
+        description="Keep rows that retention lets go in the schema `archive` of the database: whole months "
+        "as the tables they were, what goes alone, and reviews, in its table `rows`. Images and maps are not "
+        "kept. PostgreSQL only: on SQLite, where a rule has terms for rows, nothing goes while this is set.",
     )
     sqlite_busy_timeout_s: float = Field(
         default=30, gt=0, le=3600, description="Seconds that a writer waits for another one, on SQLite."

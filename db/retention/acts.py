@@ -19,6 +19,7 @@ from db.inspections import IDS_PER_QUERY
 from db.ledger import lots_let_go, merkle, released
 from db.ledger.facts import Kind
 from db.ledger.released import ACT, IMAGE, MAP
+from db.retention import archive as archives
 from db.retention import months
 from db.retention.due import Act, Due, candidates, due
 from db.retention.images import remove_files
@@ -60,6 +61,7 @@ def apply(
 ) -> Iterator[Act]:
     """Let go what the policy says, act by act, until nothing is due; a rule that changes meanwhile ends.
 
+    With `archive`, rows are kept in a schema of their own: RetentionError on SQLite, which has none.
     The turn says when to stop before, and hears what had to be left. May be stopped anywhere and repeated;
     goes through all that was ever let go, so not every minute. Raises what the database raises when it is
     away, and db.imagestore.ImageStoreUnavailableError.
@@ -69,6 +71,9 @@ def apply(
     remove_files(reading, sessions, store, actor, Turn(turn.go_on))
     with reading() as session:
         todo = due(session, now or datetime.now(UTC))
+    rows = [one for one in todo if one.what == "rows"]
+    if archive and rows:
+        archives.require(engine.dialect.name)
     for one in todo:
         if one.what != "rows":
             yield from _let_go(reading, sessions, one, actor, signature, turn)
@@ -76,9 +81,8 @@ def apply(
         return  # rows name the images that are still to be removed
     busy: list[datetime] = []
     yield from months.let_go(sessions, todo, actor, turn, busy, archive=archive, signature=signature)
-    rows = [one for one in todo if one.what == "rows"]
     for one in rows:
-        yield from _let_go(reading, sessions, one, actor, signature, turn, without=busy)
+        yield from _let_go(reading, sessions, one, actor, signature, turn, without=busy, archive=archive)
     with reading() as session:
         if any(session.scalar(candidates(session, one, without=busy, ready=False).limit(1)) for one in rows):
             turn.left.append("rows of which something waits to be sealed, or whose rule was changed")
@@ -92,6 +96,8 @@ def _let_go(
     signature: dict[str, Any] | None,
     turn: Turn,
     without: Sequence[datetime] = (),
+    *,
+    archive: bool = False,
 ) -> Iterator[Act]:
     last: UUID | None = None
     while not turn.is_over():
@@ -106,7 +112,7 @@ def _let_go(
             if not one.still_in_force(session):
                 return
             ids = list(_still(session, one, found))
-            act = _act(session, one, ids, actor, signature) if ids else None
+            act = _act(session, one, ids, actor, signature, archive=archive) if ids else None
         if act is not None:
             yield Act(act, one.what, one.product, one.verdict, len(ids))
 
@@ -120,13 +126,21 @@ def _still(session: Session, one: Due, ids: Sequence[UUID]) -> Iterator[UUID]:
         yield from session.scalars(candidates(session, one).where(some))
 
 
-def _act(session: Session, one: Due, ids: list[UUID], actor: str, signature: dict[str, Any] | None) -> UUID:
+def _act(
+    session: Session,
+    one: Due,
+    ids: list[UUID],
+    actor: str,
+    signature: dict[str, Any] | None,
+    *,
+    archive: bool,
+) -> UUID:
     things: list[tuple[int, UUID]]
     went: list[lots_let_go.Went] = []
     more: dict[str, Any] = {}
     if one.what == "rows":
         went = lots_let_go.count(session, (Inspection.id.in_(some) for some in _some(ids)))
-        more = lots_let_go.told(went)
+        more = {"archived": archive, **lots_let_go.told(went)}
         things = [(kind.value, id_) for kind in (Kind.INSPECTION, Kind.RESULT) for id_ in ids]
         things += sorted((Kind.REVIEW.value, id_) for id_ in _reviews(session, ids))
     else:
@@ -137,6 +151,8 @@ def _act(session: Session, one: Due, ids: list[UUID], actor: str, signature: dic
     lots_let_go.add(session, act, went)
     for kind in dict(things):
         released.add(session, act, kind, [id_ for of, id_ in things if of == kind])
+    if archive:
+        archives.keep(session, act, archives.ALL)
     _delete(session, act, one.what)
     return act
 

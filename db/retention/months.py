@@ -15,6 +15,7 @@ from db.ids import first_id
 from db.ledger import lots_let_go, merkle, released
 from db.ledger.facts import Kind
 from db.ledger.released import ACT, IMAGE, is_let_go
+from db.retention import archive as archives
 from db.retention.due import Act, Due, unsealed
 from db.retention.policy import holds, lock
 from db.retention.turn import Turn
@@ -102,6 +103,8 @@ def _month(
     for kind, fact, inspection in _SOURCES:
         named = select(literal(kind), fact, literal(act, Id())).where(inspection >= first, inspection < end)
         session.execute(insert(ReleasedFact).from_select(["kind", "fact", "act"], named))
+    if archive:
+        archives.keep(session, act, archives.REVIEWS)
     gone = delete(Review).where(Review.inspection_id >= first, Review.inspection_id < end)
     session.execute(gone, execution_options={"synchronize_session": False})
     partitions.remove(session.connection(), month, archive=archive)

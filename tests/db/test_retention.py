@@ -1,6 +1,7 @@
 """Retention: what the policy lets go goes, nothing else does, and verify knows the difference."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -559,6 +560,8 @@ def test_a_month_of_which_all_is_due_goes_as_a_whole(line: Line, archive: bool) 
         assert partitions.make(connection, [march, april]) == [march, april]
     ids = [line.judged("ng", lot="L1"), line.judged("ok", lot="L1"), line.judged("error", product="cube")]
     line.judged("ng", lot="L1", product="cube")
+    with line.sessions.begin() as session:
+        reviews.record(session, ids[0], "confirm", "r", "defect", "scratch")
     later = OLD.replace(month=4)
     kept = line.judged("ok", captured_at=later, judged_at=later)
     line.policy(rows_days=90)
@@ -571,7 +574,7 @@ def test_a_month_of_which_all_is_due_goes_as_a_whole(line: Line, archive: bool) 
         assert [row.id for row in history.search(session, Filter(), 10)] == [kept]
         assert partitions.months(session.connection())[0] == april
         detail = session.get_one(Event, whole[0].id).detail
-        assert (detail["month"], detail["archived"], detail["facts"]) == ("2026-03", archive, 8)
+        assert (detail["month"], detail["archived"], detail["facts"]) == ("2026-03", archive, 9)
         found = lots.completeness(session, "L1")
         assert (found.captured, found.let_go) == (3, 3)
         assert [tuple(went) for went, _ in lots_let_go.of_lot(session, "L1", "tile")] == [
@@ -580,10 +583,40 @@ def test_a_month_of_which_all_is_due_goes_as_a_whole(line: Line, archive: bool) 
         ]
         schemas = "SELECT table_schema FROM information_schema.tables WHERE table_name = 'results_2026_03'"
         assert list(session.scalars(text(schemas))) == (["archive"] if archive else [])
+        if archive:
+            kept_rows = text("SELECT table_name, data ->> 'reason' FROM archive.rows")
+            assert session.execute(kept_rows).all() == [("reviews", "scratch")]
         with pytest.raises(LetGoError):
             history.inspection(session, ids[0])
     report = line.verify()
-    assert (report.bad, report.released) == ([], 8)
+    assert (report.bad, report.released) == ([], 9)
+
+
+def test_rows_that_go_one_by_one_are_archived_with_their_reviews(line: Line) -> None:
+    id_ = line.judged("ng", serial="S1")
+    with line.sessions.begin() as session:
+        reviews.record(session, id_, "confirm", "r", "defect", "scratch")
+    line.policy(rows_days=30)
+    if line.engine.dialect.name == "sqlite":
+        with pytest.raises(RetentionError, match="RETENTION_ARCHIVE is set, and SQLite"):
+            line.apply(archive=True)
+        assert (line.count(Inspection), line.has_image(id_)) == (1, True)
+        return
+    act = line.apply(archive=True)[-1]
+    with line.sessions() as session:
+        assert session.get_one(Event, act.id).detail["archived"]
+        rows = session.execute(
+            text("SELECT table_name, data FROM archive.rows WHERE act = :act"), {"act": act.id}
+        )
+        found = {row[0]: row[1] for row in rows}
+        restored = "SELECT score, judged_at FROM jsonb_populate_record(NULL::results, CAST(:data AS jsonb))"
+        assert session.execute(text(restored), {"data": json.dumps(found["results"])}).one() == (
+            0.5,
+            OLD + timedelta(seconds=5),
+        )
+    assert sorted(found) == ["anomaly_maps", "inspections", "results", "reviews"]
+    assert (found["inspections"]["serial"], found["reviews"]["reason"]) == ("S1", "scratch")
+    assert line.verify().bad == []
 
 
 @POSTGRESQL
