@@ -28,8 +28,8 @@ FAILURES: Final = 5  # wrong passwords in a row that lock an account ...
 LOCKED_FOR: Final = timedelta(minutes=15)  # ... for so long
 REFUSED: Final = "user.refused"
 UNKNOWN: Final = "unknown"  # who it was that gave a wrong password, nobody knows
-# The events that say what an account is, each with `state`.
 ADDED: Final = "user.added"
+# The events that say what an account is, each with `state`.
 CHANGES: Final = (
     ADDED,
     "user.password_changed",
