@@ -56,6 +56,7 @@ class ImageStore:
         self._store = backend.store
         self._where = backend.where
         self._folder = backend.folder
+        self._root = None if backend.folder is None else backend.folder.stat().st_ino
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="images")  # started when used
 
     def describe(self) -> str:
@@ -110,6 +111,7 @@ class ImageStore:
             with self._named_errors():
                 data, written_at = self._fetch(key_of(sha256))
         except FileNotFoundError:
+            self._require_root()
             raise MissingBlobError(sha256, self._where) from None
         actual = hashlib.sha256(data).hexdigest()
         if actual != sha256:
@@ -171,12 +173,32 @@ class ImageStore:
             if self._folder is None:
                 self._store.put(key, data, use_multipart=False)
             else:
+                self._require_root()
                 write_durably(self._folder, key, data)  # obstore renames, but syncs neither file nor folder
 
     def _in_threads(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
         if len(items) < 2:
             return [function(item) for item in items]
         return list(self._threads.map(function, items))
+
+    def _require_root(self) -> None:
+        """Raise ImageStoreUnavailableError where the folder is not the one that was opened.
+
+        A disk that dropped out leaves nothing, or an empty mount point: what was on it isn't lost, and what
+        were written there now would be.
+        """
+        if self._folder is None:
+            return
+        try:
+            root = self._folder.stat().st_ino  # a disk that is mounted again gets another device number
+        except OSError as error:
+            raise ImageStoreUnavailableError(self._where, error.strerror or str(error)) from None
+        if root != self._root:
+            raise ImageStoreUnavailableError(self._where, "another folder lies there; is its disk mounted?")
+
+    def is_empty(self) -> bool:
+        """Whether a folder holds nothing at all, as the mount point of a missing disk; other stores never."""
+        return self._folder is not None and next(self._folder.iterdir(), None) is None
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:

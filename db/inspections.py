@@ -136,6 +136,11 @@ def require_product(session: Session, product: str) -> None:
         raise UnknownProductError(product, list(session.scalars(select(Product.name).order_by(Product.name))))
 
 
+def any_accepted(session: Session) -> bool:
+    """Whether there is any inspection, or was until retention let them go."""
+    return session.scalar(select(Station.name).limit(1)) is not None
+
+
 def known_ids(session: Session, ids: Collection[UUID]) -> set[UUID]:
     """Give those of the ids that are accepted already, or were until retention let them go."""
     known = released.of(session.connection(), Kind.INSPECTION, ids)

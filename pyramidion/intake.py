@@ -16,7 +16,11 @@ from workers.queue import enqueue
 
 
 def take_in(context: Context, station: str, items: Iterable[Item], stop: Event) -> Progress:
-    """Take in what `items` give until they end or `stop` is set; raises what capture.run.run raises."""
+    """Take in what `items` give until they end or `stop` is set; raises what capture.run.run raises.
+
+    Raises ImageStoreUnavailableError where the store is a mount point without its disk.
+    """
+    context.require_images()
     settings = CaptureSettings()
     intake = Intake(context.sessions, context.store, enqueue, Limits.of(settings))
     with Spool(settings.spool(), station) as spool, err.status("taking images in") as status:

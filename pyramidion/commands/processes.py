@@ -30,7 +30,10 @@ def worker(
     from pyramidion.context import open_context
     from workers.celery import app
 
-    open_context()  # a database or an image store that cannot be used is told now, not by every batch
+    # A database or an image store that cannot be used is told now, not by every batch.
+    context = open_context()
+    if queue != "housekeeping":
+        context.require_images()
     if queue != "housekeeping":
         from workers.runtime import runtime
 

@@ -171,3 +171,22 @@ def test_an_aws_profile_is_used_where_no_keys_are_set(
     store = open_image_store(settings)
     store.put(DATA)
     assert store.get(SHA256) == DATA
+
+
+def test_a_disk_that_dropped_out_is_an_outage_and_no_loss(home: Path) -> None:
+    """Its images are not missing, and nothing is written into the folder that its absence leaves."""
+    store = open_image_store(DatabaseSettings())
+    store.put(DATA)
+    folder = home / "images"
+    for leaves_a_mount_point in (False, True):
+        folder.rename(home / "away")
+        if leaves_a_mount_point:
+            folder.mkdir()
+        with pytest.raises(ImageStoreUnavailableError, match="images"):
+            store.get(SHA256)
+        with pytest.raises(ImageStoreUnavailableError, match="images"):
+            store.put(b"another")
+        assert not folder.exists() or store.is_empty()
+        (home / "away").rename(folder)
+        assert store.get(SHA256) == DATA
+        store.put(b"another")
