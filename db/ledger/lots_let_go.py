@@ -7,6 +7,8 @@ one of them and its path can show that the act says so.
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -85,9 +87,10 @@ def of_lot(session: Session, lot: str, product: str | None = None) -> list[tuple
 def prove(session: Session, lot: str) -> list[Proved]:
     """Give what went of a lot, each with its way to the root that its act states."""
     found = []
-    for went, act in of_lot(session, lot):
+    for act, group in groupby(of_lot(session, lot), key=itemgetter(1)):
         rows = of_act(session, act.id)
-        position = rows.index(went)
-        path = merkle.path(merkle.levels([one.leaf() for one in rows]), position)
-        found.append(Proved(went, act, position, len(rows), path))
+        tree = merkle.levels([one.leaf() for one in rows])
+        for went, _ in group:
+            position = rows.index(went)
+            found.append(Proved(went, act, position, len(rows), merkle.path(tree, position)))
     return found

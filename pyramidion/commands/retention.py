@@ -113,6 +113,7 @@ def hold(lot: Lot, why: Why) -> None:
     """Keep all of LOT, whatever its terms, until the hold is lifted."""
     from sqlalchemy import select
 
+    from db.ledger import lots_let_go
     from db.retention import policy
     from db.tables import Inspection
     from pyramidion.context import open_context
@@ -120,8 +121,11 @@ def hold(lot: Lot, why: Why) -> None:
     with open_context().sessions.begin() as session:
         policy.hold(session, lot, getpass.getuser(), why)
         there = session.scalar(select(Inspection.id).where(Inspection.lot == lot).limit(1))
-    unknown = "" if there else "; no inspection has that lot yet: is it written so?"
-    out.print(f"lot {lot} is held{unknown}", markup=False, highlight=False)
+        went = sum(one.inspections for one, _ in lots_let_go.of_lot(session, lot))
+    note = "" if there or went else "; no inspection has that lot yet: is it written so?"
+    if went:
+        note = f"; {went} of its inspections went before: `pyramidion lot {lot}`"
+    out.print(f"lot {lot} is held{note}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -40,6 +40,7 @@ from model.maps import encode_map
 from pyramidion.commands.audit import seal
 from pyramidion.commands.evidence import export
 from pyramidion.commands.lot import lot as lot_command
+from pyramidion.commands.retention import hold
 from pyramidion.errors import UserError
 from pyramidion.evidence import verify
 
@@ -304,6 +305,8 @@ def test_what_retention_let_go_of_a_lot_is_told_and_proved(
     lot_command(LOT)
     assert "retention has let all of them go" in capsys.readouterr().out
     assert audit(engine, Wanted()).bad == []
+    hold(LOT, "claim 7")
+    assert "5 of its inspections went before" in capsys.readouterr().out
 
     with engine.begin() as superuser:
         if engine.dialect.name == "sqlite":
