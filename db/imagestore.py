@@ -93,7 +93,7 @@ class ImageStore:
                         return True
                     self._store.delete(key)
             except FileNotFoundError:
-                pass  # somebody else was faster
+                self._require_root()  # else somebody else was faster
             return False
 
         return sum(self._in_threads(is_young, hashes))

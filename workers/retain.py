@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from db import events, partitions
 from db.engine import make_engine, session_factory
-from db.imagestore import open_image_store
+from db.imagestore import ImageStoreUnavailableError, open_image_store
 from db.leases import Renew, lease
 from db.retention import acts, policy
 from db.retention.turn import LEASE, LEASE_S, Turn
@@ -66,10 +66,13 @@ def _apply(engine: Engine, settings: DatabaseSettings, renew: Renew) -> None:
     turn = Turn(lambda: time.monotonic() < deadline and renew())
     done = 0
     store = open_image_store(settings)
-    for act in acts.apply(engine, store, "retention", archive=settings.retention_archive, turn=turn):
-        done += 1
-        what = f"{act.product}, {act.verdict}" if act.month is None else f"all of {act.month:%Y-%m}"
-        logger.info("let go the %s of %d inspections (%s)", act.what, act.inspections, what)
+    try:
+        for act in acts.apply(engine, store, "retention", archive=settings.retention_archive, turn=turn):
+            done += 1
+            what = f"{act.product}, {act.verdict}" if act.month is None else f"all of {act.month:%Y-%m}"
+            logger.info("let go the %s of %d inspections (%s)", act.what, act.inspections, what)
+    except ImageStoreUnavailableError as error:
+        turn.left.append(f"images, and the rows that name them: {error}")
     if turn.left:
         logger.warning("due, and left for the next hour: %s", "; ".join(turn.left))
         return

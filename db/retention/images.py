@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased, sessionmaker
 
 from db import events
-from db.imagestore import ImageStore
+from db.imagestore import ImageStore, ImageStoreUnavailableError
 from db.ledger import released
 from db.ledger.released import ACT, IMAGE
 from db.retention.policy import holds
@@ -53,6 +53,8 @@ def remove_files(
     """
     young = 0
     for acts in _unfinished(reading):
+        if store.is_empty():  # whose files would be taken for gone, and their names for let go
+            raise ImageStoreUnavailableError(store.describe(), "it is empty; is its disk mounted?")
         if turn.is_over():
             return False
         with reading() as session:

@@ -19,7 +19,7 @@ from db.again import again
 from db.engine import session_factory
 from db.history import LetGoError
 from db.ids import uuid7
-from db.imagestore import ImageStore, MissingBlobError, key_of, open_image_store
+from db.imagestore import ImageStore, ImageStoreUnavailableError, MissingBlobError, key_of, open_image_store
 from db.ledger import lots_let_go, merkle, released, unsealed
 from db.ledger.blobs import Blobs
 from db.ledger.facts import Kind
@@ -286,6 +286,25 @@ def test_images_whose_removal_was_cut_short_are_removed_the_next_time(
     assert line.verify().bad == []
     line.apply()
     assert not line.has_image(id_)
+
+
+def test_images_of_a_disk_that_is_away_are_not_taken_for_removed(line: Line) -> None:
+    id_ = line.judged()
+    line.policy(rows_days=30)
+    folder, away = DatabaseSettings().home / "images", DatabaseSettings().home / "away"
+    folder.rename(away)
+    folder.mkdir()  # its mount point
+    for store in (line.store, open_image_store(DatabaseSettings())):  # opened before, and after
+        line.store, kept = store, line.store
+        with pytest.raises(ImageStoreUnavailableError, match="disk mounted"):
+            line.apply()
+        line.store = kept
+    folder.rmdir()
+    away.rename(folder)
+    assert line.has_image(id_)
+    assert [act.what for act in line.apply()] == ["rows"]
+    weights = hashlib.sha256(b"weights").hexdigest()
+    assert [file.name for file in folder.rglob("*") if file.is_file()] == [weights]
 
 
 def test_the_narrowest_rule_counts_and_can_be_taken_back(line: Line) -> None:
