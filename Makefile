@@ -53,6 +53,10 @@ packages: $(VENV)/.dev
 test: lint packages  ## Everything that is checked, with real services
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
+.PHONY: faults
+faults: $(VENV)/.dev  ## A plant under load and 100 faults drawn from a seed (ARGS="--seed 7"); about 15 minutes
+	@$(BIN)/python -m tests.faults $(ARGS)
+
 .PHONY: bench-accuracy
 bench-accuracy: $(VENV)/.dev  ## Detection quality, on simulated parts or on IMAGES=folder (MVTec layout or IDX files)
 	@$(BIN)/python -m benchmarks.accuracy $(if $(IMAGES),$(IMAGES),--simulated) $(ARGS)
