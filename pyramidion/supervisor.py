@@ -19,7 +19,8 @@ from pyramidion.errors import UserError
 
 # A process that ran this long before it died is started again at once.
 _SETTLED_S = 30.0
-_LONGEST_PAUSE_S = 30.0
+# What waits for a database to come back is judged half a minute after it did, this pause included.
+_LONGEST_PAUSE_S = 8.0
 _LOG_BYTES = 10_000_000  # a log larger than this becomes NAME.1.log at the next start
 
 

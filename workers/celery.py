@@ -43,6 +43,7 @@ def configuration(settings: WorkerSettings) -> dict[str, Any]:
         "broker_url": settings.broker(),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # a worker outlives its broker
+        "worker_consumer": "workers.reconnect:Consumer",
         "broker_transport_options": {
             "visibility_timeout": settings.visibility_timeout_s,
             # kombu looks for lost messages every interval x throttle seconds; its default is 100.

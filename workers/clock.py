@@ -7,6 +7,7 @@ from celery.beat import Scheduler
 
 from db.home import private_folder
 from db.settings import DatabaseSettings
+from workers.reconnect import patient
 
 # However rare the tasks are, a health check may expect a sign of life this often.
 _LONGEST_SILENCE_S = 15.0
@@ -22,6 +23,10 @@ class Clock(Scheduler):
         super().__init__(*args, **kwargs)
         self._alive = alive_file(DatabaseSettings().home)
         private_folder(self._alive.parent)
+
+    def _ensure_connected(self) -> Any:
+        patient(self.connection)
+        return super()._ensure_connected()
 
     def tick(self, *args: Any, **kwargs: Any) -> Any:
         pause = super().tick(*args, **kwargs)
