@@ -10,9 +10,12 @@ from pyramidion.output import out
 
 _MODULES = {
     "score": ["workers.score"],
-    "train": ["workers.train", "workers.replay"],
+    "train": ["workers.train", "workers.replay", "workers.retain"],
     "housekeeping": ["workers.sweep", "workers.seal"],
 }
+# Scoring: one batch is read, one is scored and one recorded at a time. Housekeeping: recovery depends on the
+# sweeps, which don't wait for a long sealing.
+_THREADS = {"score": 3, "train": 1, "housekeeping": 2}
 
 
 def worker(
@@ -44,9 +47,8 @@ def worker(
             "worker",
             f"--queues={queue}",
             f"--hostname={queue}-{os.getpid()}@%h",
-            # CUDA never meets a fork. Scoring: one batch is read, one is scored and one recorded at a time.
-            "--pool=threads",
-            f"--concurrency={3 if queue == 'score' else 1}",
+            "--pool=threads",  # CUDA never meets a fork
+            f"--concurrency={_THREADS[queue]}",
             f"--loglevel={log_level}",
             "--without-mingle",
             "--without-gossip",
