@@ -65,7 +65,8 @@ def make(
             now = datetime.now(UTC)
             place = folder / now.strftime(TIME)
             stays = images_stay(context.sessions, lambda: told("retention", 0, None))
-            with stays if wanted.images else nullcontext(), whole_folder(place) as draft:
+            # The draft outside: what is told at the end of the stay still keeps it from becoming a backup.
+            with whole_folder(place) as draft, stays if wanted.images else nullcontext():
                 written = _write(context, ledger, folder, draft, key, now, wanted, told)
             for old in manifest.backups(folder)[: -wanted.keep] if wanted.keep else ():
                 _remove(old)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import make_url, select, update
+from sqlalchemy import delete, make_url, select, update
 
 from db import events, inspections, models
 from db.engine import make_engine, session_factory
@@ -26,7 +26,7 @@ from db.ledger.settings import LedgerSettings
 from db.ledger.verify import Report, Wanted, verify
 from db.retention import policy, turn
 from db.settings import DatabaseSettings
-from db.tables import Event, Inspection, UnsealedFact
+from db.tables import Event, Inspection, Lease, UnsealedFact
 from pyramidion.backup import dumps, make, manifest, staying
 from pyramidion.backup.make import Wanted as WantedBackup
 from pyramidion.backup.restore import Restored, restore, restore_images
@@ -299,6 +299,20 @@ def test_retention_and_a_backup_of_images_wait_for_each_other(
         back_up(plant, images=False)
     assert waited == ["retention"]
     assert len(manifest.backups(folder)) == 2
+
+
+def test_a_backup_during_which_retention_may_have_begun_is_not_kept(
+    plant: Context, back_up: Backup, folder: Path
+) -> None:
+    def lose(what: str, _done: int, _total: int | None) -> None:
+        if what == "images":
+            with plant.sessions.begin() as session:
+                session.execute(delete(Lease).where(Lease.name == turn.LEASE))
+
+    with pytest.raises(UserError, match="retention may have let images go: back up again"):
+        back_up(plant, lose)
+    assert manifest.backups(folder) == []
+    assert not list(folder.glob(".*Z.*"))
 
 
 def test_images_alone_are_brought_back(machine: Context, back_up: Backup, folder: Path, home: Path) -> None:
