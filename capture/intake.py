@@ -69,7 +69,7 @@ class Intake:
                 continue
             try:
                 facts = inspect(frame.data, self.limits)
-                new[frame.id] = _row(frame, facts, received_at)
+                new[frame.id] = row(frame, facts, received_at)
             except (RefusedImageError, ValueError) as error:  # ValueError: a name that no database keeps
                 refused.append(Refusal(frame.id, frame.name, str(error), frame.product, frame.station))
             else:
@@ -101,7 +101,8 @@ class Intake:
         return 0
 
 
-def _row(frame: Frame, facts: ImageFacts, received_at: datetime) -> NewInspection:
+def row(frame: Frame, facts: ImageFacts, received_at: datetime) -> NewInspection:
+    """Give what is inserted for a frame; raises ValueError for a name that no database keeps."""
     return NewInspection(
         id=frame.id,
         product=frame.product,

@@ -92,6 +92,15 @@ def save(trained: Trained, folder_root: Path, *, product: str) -> BundlePaths:
     return BundlePaths(version, folder, manifest, folder / WEIGHTS, weights_sha256)
 
 
+def paths(folder: Path) -> BundlePaths:
+    """Give where the parts of a bundle are, as save() does; raises BundleError as load() does."""
+    folder = folder.absolute()
+    found = load(folder)
+    manifest = (folder / MANIFEST).read_text(encoding="utf-8")
+    weights_sha256 = str(found.manifest["weights_sha256"])
+    return BundlePaths(found.version, folder, manifest, folder / WEIGHTS, weights_sha256)
+
+
 def load(folder: Path) -> Bundle:
     """Read and verify a bundle; raises BundleError with the file, the expected and the found hash."""
     manifest_bytes, weights = _read(folder / MANIFEST), _read(folder / WEIGHTS)

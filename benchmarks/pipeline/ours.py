@@ -70,12 +70,18 @@ def _clients(client: Any) -> list[bytes]:
     return [f"cmd={one['cmd']}".encode() for one in client.client_list()]
 
 
-def run(plant: Plant, folder: Path, count: int, rate: float | None = None) -> Measured:
-    """Let a station bring `count` parts, at a rate or as fast as it can, and wait for their verdicts."""
+def run(
+    plant: Plant, folder: Path, count: int, rate: float | None = None, *, per_image: bool = False
+) -> Measured:
+    """Let a station bring `count` parts, at a rate or as fast as it can, and wait for their verdicts.
+
+    `per_image`: the same of benchmarks.pipeline.per_image instead, which has no batches.
+    """
     begun = datetime.now(UTC)
     before = plant.cpu_s()
     memory: dict[str, float] = {}
-    command = ["benchmarks.pipeline.station", str(folder), "--count", str(count)]
+    module = "benchmarks.pipeline.per_image" if per_image else "benchmarks.pipeline.station"
+    command = [module, str(folder), "--count", str(count)]
     command += [] if rate is None else ["--rate", str(rate)]
     station = plant.start("station", command, None)
     judged, stalled = 0, time.monotonic() + _STALLED_S

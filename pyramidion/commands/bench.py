@@ -1,5 +1,6 @@
 """`pyramidion bench`: how fast it is here."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,11 +10,6 @@ from pyramidion.output import err, out, print_json
 app = typer.Typer(
     help="Measure on this machine, with data made for it and removed afterwards.", no_args_is_help=True
 )
-
-
-@app.callback()
-def bench() -> None:
-    """Keep `history` a command of its own, as long as it is the only one."""
 
 
 @app.command()
@@ -47,3 +43,45 @@ def history(
     out.print(table(found), markup=False, highlight=False, soft_wrap=True)
     for name, plan in found["plans"].items():
         out.print(f"\n{name}\n{plan}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def pipeline(
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Images to inspect; else parts of the simulated line.")
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The folder of a trained model; else the default preset, trained for a moment.",
+        ),
+    ] = None,
+    size: Annotated[
+        int, typer.Option(min=64, max=1024, help="Side in pixels of the simulated parts and of the model.")
+    ] = 256,
+    seconds: Annotated[float, typer.Option(min=1, help="How long each is measured in each turn.")] = 20,
+    turns: Annotated[int, typer.Option(min=1, help="How often; medians are told.")] = 3,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Scoring processes; else one a core.", show_default=False)
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that a model computes with.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Measure capture to committed verdict, beside the bare model, plain Celery and servers of models."""
+    from benchmarks.pipeline import ours
+    from benchmarks.pipeline.run import Asked, run, table
+    from model import bundle
+    from pyramidion.errors import UserError
+
+    try:
+        made = None if model is None else bundle.paths(model)
+        with err.status("") as status:
+            asked = Asked(images, made, size, seconds, turns, workers or ours.cores(), threads, status.update)
+            found = run(asked)
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error}: pip install 'pyramidion[dev]'") from None
+    if as_json:
+        print_json(found)
+        return
+    out.print(table(found), markup=False, highlight=False, soft_wrap=True)
