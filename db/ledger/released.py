@@ -20,6 +20,8 @@ from db.tables import Event, ReleasedFact
 
 ACT: Final = "retention.act"  # the kind of the event
 POLICY: Final = "retention.policy"
+HELD: Final = "retention.hold"
+LIFTED: Final = "retention.hold_lifted"
 # Beside the kinds of facts: the bytes of an inspection's image, and those of a result's map.
 IMAGE: Final = 101
 MAP: Final = 102

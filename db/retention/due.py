@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 from db import partitions
 from db.ids import first_id
 from db.ledger.facts import Kind
-from db.ledger.released import IMAGE, MAP, is_let_go
+from db.ledger.released import IMAGE, MAP, POLICY, is_let_go
 from db.retention.policy import RetentionError, Rule, What, holds, rule_for, rules
-from db.tables import VERDICTS, AnomalyMap, Inspection, Product, Result, Review, UnsealedFact
+from db.tables import VERDICTS, AnomalyMap, Event, Inspection, Product, Result, Review, UnsealedFact
 
 _ORDER: Final[tuple[What, ...]] = ("images", "maps", "rows")
 
@@ -68,13 +68,14 @@ class Act:
 def due(session: Session, now: datetime) -> list[Due]:
     """Give what the policy lets go at a time, in the order in which it has to go.
 
-    Raises RetentionError for a rule that was set later than that.
+    Raises RetentionError for a rule that was set, or taken back, later than that.
     """
     in_force = rules(session)
-    if any(rule.at > now for rule in in_force):
+    newest = session.scalar(select(Event.at).where(Event.kind == POLICY).order_by(Event.id.desc()).limit(1))
+    if newest is not None and newest > now:
         raise RetentionError(
-            "a rule is from the future: it was set where the clock is ahead, or this one is behind; set "
-            "both right"
+            f"a rule is from the future: it was set or taken back at {newest}, where the clock is ahead, or "
+            "this one is behind; set both right"
         )
     by_month = session.get_bind().dialect.name == "postgresql"
     found = []

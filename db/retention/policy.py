@@ -15,12 +15,10 @@ from sqlalchemy.orm import Session
 
 from db import approvals, events
 from db.inspections import require_product
-from db.ledger.released import ACT, POLICY
+from db.ledger.released import ACT, HELD, LIFTED, POLICY
 from db.tables import VERDICTS, Event
 from db.text import require_name
 
-HELD: Final = "retention.hold"
-LIFTED: Final = "retention.hold_lifted"
 _LOCK: Final = 0x7265_7461_696E  # PostgreSQL advisory lock, any number that is ours alone
 What = Literal["images", "maps", "rows"]
 

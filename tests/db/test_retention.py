@@ -20,7 +20,7 @@ from db.engine import session_factory
 from db.history import LetGoError
 from db.ids import uuid7
 from db.imagestore import ImageStore, ImageStoreUnavailableError, MissingBlobError, key_of, open_image_store
-from db.ledger import lots_let_go, merkle, released, unsealed
+from db.ledger import lawful, lots_let_go, merkle, released, unsealed
 from db.ledger.blobs import Blobs
 from db.ledger.facts import Kind
 from db.ledger.seal import seal
@@ -204,6 +204,17 @@ def test_a_plan_says_what_would_go(line: Line) -> None:
         (act.what, act.verdict, act.inspections) for act in done
     ]
     assert len(due) == 3
+
+
+def test_nothing_goes_by_a_clock_that_is_behind_the_newest_rule(line: Line) -> None:
+    # What was taken back for a product later would seem to count still, and the act to have broken it.
+    line.policy("tile", rows_days=3650)
+    line.policy(rows_days=30)
+    before = datetime.now(UTC)
+    with line.sessions.begin() as session:
+        policy.set_rule(session, "tile", None, None, "engineer", "a mistake")
+    with pytest.raises(RetentionError, match="from the future: it was set or taken back at"):
+        list(acts.apply(line.engine, line.store, "retention", archive=False, now=before))
 
 
 def test_what_is_in_no_block_yet_stays(line: Line) -> None:
@@ -407,34 +418,72 @@ def test_a_lot_of_which_less_should_seem_to_have_gone_is_found(line: Line, state
     assert "released_lots says otherwise" in bad.why
 
 
+def forge(line: Line, id_: UUID, kind: int = released.IMAGE, **changes: Any) -> str:
+    """Let go the image of one part of the product tile that is ok and 90 days old, or so it says."""
+    until = datetime.now(UTC) - timedelta(days=90)
+    with line.sessions.begin() as session:
+        rule = policy.rules(session)[0]
+        root = merkle.root_of([released.leaf(kind, id_)])
+        told = Due("images", rule, 90, "tile", "ok", until).told(1, 1, root, None)
+        act = events.record(session, released.ACT, "thief", "tile", {**told, **changes})
+        released.add(session, act, kind, [id_])
+    seal(line.engine, LedgerSettings())
+    return str(act)
+
+
 @pytest.mark.parametrize(
-    ("named", "kind", "why"),
+    ("named", "kind", "changes", "why"),
     [
-        ("late", released.IMAGE, "another product or verdict, or was judged later"),
-        ("other", released.IMAGE, "another product or verdict, or was judged later"),
-        ("young", released.IMAGE, "captured after"),
-        ("late", released.MAP, "released_facts names other things"),
+        ("late", released.IMAGE, {}, "another product or verdict, or judged later or never"),
+        ("other", released.IMAGE, {}, "another product or verdict, or judged later or never"),
+        ("pending", released.IMAGE, {}, "another product or verdict, or judged later or never"),
+        ("young", released.IMAGE, {}, "captured after"),
+        ("late", released.MAP, {}, "released_facts names other things"),
+        ("other", released.IMAGE, {"month": "2026-03"}, "only rows go by whole months"),
     ],
 )
-def test_a_forged_act_is_found(line: Line, named: str, kind: int, why: str) -> None:
+def test_a_forged_act_is_found(line: Line, named: str, kind: int, changes: dict[str, str], why: str) -> None:
     # The application's own account may write events: what they name has to be what the policy had.
     now = datetime.now(UTC)
     ids = {
         "late": line.judged("ok", judged_at=now),
         "other": line.judged("ng"),
+        "pending": line.judged("pending"),
         "young": line.judged("ok", captured_at=now, judged_at=now),
     }
     line.policy("tile", "ok", images_days=90)
-    with line.sessions.begin() as session:
-        (rule,) = policy.rules(session)
-        root = merkle.root_of([released.leaf(kind, ids[named])])
-        told = Due("images", rule, 90, "tile", "ok", now - timedelta(days=90)).told(1, 1, root, None)
-        act = events.record(session, released.ACT, "thief", "tile", told)
-        released.add(session, act, kind, [ids[named]])
-    seal(line.engine, LedgerSettings())
+    act = forge(line, ids[named], kind, **changes)
     (bad,) = line.verify().bad
-    assert bad.id == str(act)
+    assert bad.id == act
     assert why in bad.why
+
+
+def test_an_act_by_a_rule_for_all_where_the_product_has_its_own_is_found(line: Line) -> None:
+    id_ = line.judged("ok")
+    line.policy(images_days=90)
+    line.policy("tile", images_days=3650)
+    act = forge(line, id_)
+    (bad,) = line.verify().bad
+    assert (bad.id, bad.why) == (act, "the act of retention names a policy that was not the one in force")
+
+
+def test_what_went_of_a_lot_that_was_held_is_found(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    line.judged("ok", lot="L1")
+    line.judged("ng")
+    line.policy(images_days=30)
+    with line.sessions.begin() as session:
+        policy.hold(session, "L1", "counsel", "claim 7")
+    monkeypatch.setattr(lawful, "_CLOCKS", timedelta(0))  # the tests don't wait for it
+    line.apply()
+    assert line.verify().bad == []
+    monkeypatch.setattr("db.retention.due.holds", lambda _session: {})
+    act = line.apply()[0]
+    (bad,) = line.verify().bad
+    assert (bad.id, bad.why) == (str(act.id), "the act of retention let go what is of lot L1, which was held")
+    line.policy(rows_days=30)
+    act = line.apply()[-1]
+    assert (act.what, line.count(Inspection)) == ("rows", 0)
+    assert "of lot L1, which was held" in line.verify().bad[-1].why
 
 
 def test_a_rule_that_is_taken_back_ends_what_follows_it(line: Line) -> None:
