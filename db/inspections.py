@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import func, select, update
@@ -18,6 +19,7 @@ from db.tables import CHAMPION, Attempt, Inspection, ModelAlias, Product, Result
 from db.text import readable, require_name
 
 IDS_PER_QUERY = 500  # PostgreSQL takes 65,535 parameters in one statement, SQLite 32,766
+_LATELY: Final = timedelta(hours=12)  # what was captured since can't have been let go: no term is under a day
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def accept(session: Session, new: Sequence[NewInspection]) -> list[UUID]:
     UnknownProductError, with nothing inserted, for a product that isn't set up.
     """
     # A file that is captured again after retention has let its inspection go is no new part: its leaf stands.
-    gone = released.of(session.connection(), Kind.INSPECTION, {item.id for item in new})
+    gone = _gone(session, {item.id for item in new})
     new = [item for item in new if item.id not in gone]
     if not new:
         return []
@@ -128,6 +130,16 @@ def accept(session: Session, new: Sequence[NewInspection]) -> list[UUID]:
         [{"inspection_id": id_, "attempts": 0, "waiting_since": received[id_]} for id_ in inserted],
     )
     return inserted
+
+
+def _gone(session: Session, ids: Collection[UUID]) -> set[UUID]:
+    """Give those that retention has let go, having waited where it does so just now."""
+    now = datetime.now(UTC)
+    old = {id_ for id_ in ids if now - uuid7_time(id_) > _LATELY}
+    for chunk in _chunks(old):
+        row = select(Inspection.id).where(Inspection.id.in_(chunk)).order_by(Inspection.id)
+        session.execute(row.with_for_update(read=True, key_share=True))
+    return released.of(session.connection(), Kind.INSPECTION, old)
 
 
 def require_product(session: Session, product: str) -> None:

@@ -612,6 +612,33 @@ def test_what_was_let_go_is_not_taken_in_again(line: Line) -> None:
     assert line.verify().bad == []
 
 
+def test_what_is_being_let_go_is_not_taken_in_again(
+    line: Line, wait: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It would be a fact that a block has already, and nothing could be sealed any more.
+    id_ = line.judged("ok")
+    line.policy(rows_days=30)
+    delete, said = acts._delete, list[Future[list[UUID]]]()
+
+    def accept() -> list[UUID]:
+        with line.sessions.begin() as session:
+            return inspections.accept(session, [line.new_inspection(id=id_)])
+
+    def accept_meanwhile(session: Session, act: UUID, what: str) -> None:
+        delete(session, act, what)  # type: ignore[arg-type]
+        if what == "rows":
+            said.append(pool.submit(accept))
+            wait(lambda: waits_for_a_lock(line), "the intake to wait", 10)
+
+    monkeypatch.setattr(acts, "_delete", accept_meanwhile)
+    with ThreadPoolExecutor(1) as pool:
+        line.apply()
+        assert said[0].result(timeout=20) == []
+    seal(line.engine, LedgerSettings())
+    assert line.count(Inspection) == 0
+    assert line.verify().bad == []
+
+
 def test_a_map_that_was_emptied_without_an_act_is_found(line: Line) -> None:
     id_ = line.judged("ng")
     seal(line.engine, LedgerSettings())
