@@ -16,8 +16,9 @@ from typing import Final
 
 from redis import Redis
 
+from tests.faults.ground import wait_for
 from tests.faults.line import Line
-from tests.faults.plant import STATIONS, WORKERS, Plant, wait_for
+from tests.faults.plant import STATIONS, WORKERS, Plant
 
 Cause = Callable[[Plant, Line, Random], AbstractContextManager[str]]
 _QUEUE: Final = "score"
@@ -220,10 +221,12 @@ KINDS: Final = {
     "clock killed": Kind(killed(("beat",)), "clock"),
     "worker stopped": Kind(worker_stopped, "worker", 33.0, 36.0, weight=1),
     "broker killed": Kind(broker_killed, "broker", 0.5, 6.0, weight=6),
+    "broker away": Kind(broker_killed, "broker", 30.0, 40.0, weight=1),
     "broker emptied": Kind(broker_emptied, "broker", 0.5, 4.0),
     "broker flushed": Kind(broker_flushed, "broker", weight=6),
     "database killed": Kind(postgres(signal.SIGKILL), "database", 0.5, 5.0, weight=6),
     "database stopped": Kind(postgres(signal.SIGQUIT), "database", 0.5, 5.0),
+    "database away": Kind(postgres(signal.SIGQUIT), "database", 30.0, 40.0, weight=1),
     "connections cut": Kind(connections_cut, "database", 1.0, 4.0, weight=6),
     "store gone": Kind(store_gone, "store", 1.0, 5.0),
     "store slow": Kind(store_slow, "store", 3.0, 8.0),

@@ -16,8 +16,9 @@ from db.ledger.facts import Kind
 from db.settings import DatabaseSettings
 from db.tables import AnomalyMap, Inspection, Result, SealedFact, UnsealedFact
 from model.maps import decode_map
+from tests.faults.ground import Postgres
 from tests.faults.line import Line
-from tests.faults.plant import Plant, Postgres
+from tests.faults.plant import Plant
 
 Verdicts: TypeAlias = dict[str, tuple[object, ...]]
 _NAMED = 5

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, field
 from random import Random
 
 from tests.faults import proof
+from tests.faults.ground import wait_for
 from tests.faults.kinds import KINDS
 from tests.faults.line import Line
-from tests.faults.plant import WORKERS, Plant, wait_for
+from tests.faults.plant import WORKERS, Plant
 
 _MOST_AT_ONCE = 3
 _RECOVERED_S = 90.0  # a run that takes longer is stuck
@@ -182,8 +183,7 @@ class Run:
         self.report.judged = counts.ok + counts.ng + counts.inconclusive
         self.report.wrong += wrong
         self.report.seconds = self.now()
-        for _, name, _ in self.plant.deaths:
-            self.report.deaths[name] = self.report.deaths.get(name, 0) + 1
+        self.report.deaths = dict(self.plant.deaths)
 
 
 def run(

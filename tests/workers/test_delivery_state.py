@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -363,6 +363,10 @@ def test_one_verdict_for_each_whatever_happens(
         run_state_machine_as_test(
             machine(world),
             settings=settings(
+                phases=[
+                    Phase.reuse,
+                    Phase.generate,
+                ],  # shrinking takes minutes; its steps are few enough to read
                 max_examples=15,
                 stateful_step_count=14,
                 deadline=None,
