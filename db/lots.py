@@ -59,7 +59,10 @@ class Completeness:
 
 
 def completeness(session: Session, lot: str, product: str | None = None) -> Completeness:
-    """Count a lot, or a product's part of it; all is 0 where nothing was captured of it."""
+    """Count a lot, or a product's part of it; all is 0 where nothing was captured of it.
+
+    `session` reads one snapshot (db.ledger.seal.snapshot): else what retention lets go counts twice.
+    """
     found = counts(session, product=product, lot=lot)
     said = (
         select(Review.verdict, func.count())

@@ -17,10 +17,14 @@ def lot(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Count a lot: what was captured, judged, could not be judged, waits, was reviewed, let go."""
+    from sqlalchemy.orm import Session
+
+    from db.ledger.seal import snapshot
     from db.lots import completeness
     from pyramidion.context import open_context
 
-    with open_context().reading() as session:
+    # What retention lets go between two queries would be counted twice.
+    with snapshot(open_context().engine) as connection, Session(connection) as session:
         found = completeness(session, name, product)
     if not found.captured:
         of = "" if product is None else f" of product {product!r}"

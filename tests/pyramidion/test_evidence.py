@@ -19,11 +19,11 @@ from PIL import Image
 from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import inspections, models, results
+from db import events, inspections, lots, models, results
 from db.engine import make_engine, session_factory
 from db.ids import uuid7
 from db.imagestore import key_of, open_image_store
-from db.ledger import unsealed
+from db.ledger import lots_let_go, released, unsealed
 from db.ledger.facts import Kind
 from db.ledger.proofs import NotAsSealedError
 from db.ledger.seal import seal as seal_all
@@ -317,6 +317,28 @@ def test_what_retention_let_go_of_a_lot_is_told_and_proved(
     assert [bad.id for bad in audit(engine, Wanted()).bad] == [str(act.id)]
     with pytest.raises(UserError, match="released_lots says otherwise"):
         export(output=tmp_path / "forged.zip", lot=LOT)
+
+
+def test_a_lot_is_counted_at_one_moment(
+    lot: list[UUID],
+    sessions: sessionmaker[Session],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # What retention lets go between two of the queries would be counted twice.
+    counts = lots.counts
+
+    def counts_and_more(*args: Any, **wanted: Any) -> inspections.Counts:
+        found = counts(*args, **wanted)
+        with sessions.begin() as session:
+            act = events.record(session, released.ACT, "retention", "tile")
+            lots_let_go.add(session, act, [lots_let_go.Went(LOT, "tile", "ok", 1)])
+        return found
+
+    monkeypatch.setattr(lots, "counts", counts_and_more)
+    lot_command(LOT, as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["captured"], told["let_go"]) == (len(lot), 0)
 
 
 def test_what_was_tampered_with_is_not_handed_out(lot: list[UUID], engine: Engine, tmp_path: Path) -> None:
