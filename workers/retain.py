@@ -73,6 +73,8 @@ def _apply(engine: Engine, settings: DatabaseSettings, renew: Renew) -> None:
             logger.info("let go the %s of %d inspections (%s)", act.what, act.inspections, what)
     except ImageStoreUnavailableError as error:
         turn.left.append(f"images, and the rows that name them: {error}")
+    except policy.RetentionError as error:  # a person has to set it right
+        turn.left.append(str(error))
     if turn.left:
         logger.warning("due, and left for the next hour: %s", "; ".join(turn.left))
         return

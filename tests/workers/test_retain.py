@@ -92,3 +92,21 @@ def test_a_turn_ends_when_its_lease_is_lost(
     with sessions() as session:
         assert session.scalar(select(func.count()).select_from(Inspection)) == 1
         assert acts.last_applied(session) is None
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_what_a_person_has_to_set_right_is_told_and_nothing_counts_as_done(
+    sessions: sessionmaker[Session],
+    engine: Engine,
+    old_part: None,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seal(engine, LedgerSettings())
+    with sessions.begin() as session:
+        policy.set_rule(session, "tile", None, policy.Terms(rows_days=365), "engineer", "storage")
+    monkeypatch.setenv("PYRAMIDION_RETENTION_ARCHIVE", "true")
+    retain.run()
+    assert "PYRAMIDION_RETENTION_ARCHIVE is set, and SQLite has no schema" in caplog.text
+    with sessions() as session:
+        assert acts.last_applied(session) is None
