@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from threading import Event, Lock
+from threading import Event, Lock, get_ident
 from typing import Final, TypeVar
 
 from db.outage import UNAVAILABLE, sentence
@@ -18,14 +18,15 @@ class StoppedError(Exception):
 class Patience:
     """Tries again, after waits that double up to `retry_max_s`, until it works or `stop` is set.
 
-    Says once that something is away, and once that it is back, also when several threads share it.
+    Says once that something is away, and once that it is back, also when several threads share it: it is back
+    when each thread has got what it waited for.
     """
 
     def __init__(self, stop: Event, retry_max_s: float, say: Callable[[str], None]) -> None:
         self._stop = stop
         self._retry_max_s = retry_max_s
         self._say = say
-        self._away = False
+        self._waiting: set[int] = set()  # threads
         self._lock = Lock()
 
     def call(self, work: Callable[[], T]) -> T:
@@ -46,7 +47,8 @@ class Patience:
 
     def _note(self, away: bool, what: str) -> None:
         with self._lock:
-            if away == self._away:
+            before = bool(self._waiting)
+            (self._waiting.add if away else self._waiting.discard)(get_ident())
+            if bool(self._waiting) == before:
                 return
-            self._away = away
         self._say(what)

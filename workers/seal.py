@@ -10,6 +10,7 @@ from db.ledger import anchors
 from db.ledger.seal import SealingError, seal
 from db.ledger.settings import LedgerSettings
 from db.ledger.signers import LedgerKeyError
+from db.outage import UNAVAILABLE, sentence
 from db.settings import DatabaseSettings
 from workers.celery import app
 
@@ -40,5 +41,7 @@ def seal_facts() -> None:
                 logger.warning("sealed %d facts, and more wait", sealed.facts)
             for place, why in anchors.tell(sessions, settings, seconds=_TURN_S).items():
                 logger.warning("block heads can't be told to %s: %s", place, why)
+    except UNAVAILABLE as error:
+        logger.warning("nothing is sealed: %s", sentence(error))  # the facts wait; an outage is no bug
     finally:
         engine.dispose()

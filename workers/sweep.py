@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from db import inspections
 from db.engine import make_engine, session_factory
+from db.outage import UNAVAILABLE, sentence
 from db.settings import DatabaseSettings
 from workers import queue
 from workers.celery import app
@@ -25,6 +26,9 @@ def sweep() -> None:
     engine = make_engine(DatabaseSettings())
     try:
         swept = sweep_once(session_factory(engine), settings)
+    except (*UNAVAILABLE, queue.BrokerUnavailableError) as error:
+        logger.warning("no sweep: %s", sentence(error))  # the next one does it; an outage is no bug
+        return
     finally:
         engine.dispose()
     if swept:
