@@ -197,8 +197,14 @@ class ImageStore:
             raise ImageStoreUnavailableError(self._where, "another folder lies there; is its disk mounted?")
 
     def is_empty(self) -> bool:
-        """Whether a folder holds nothing at all, as the mount point of a missing disk; other stores never."""
-        return self._folder is not None and next(self._folder.iterdir(), None) is None
+        """Whether a folder holds nothing at all, as the mount point of a missing disk; other stores never.
+
+        Raises ImageStoreUnavailableError where it can't be looked into.
+        """
+        try:
+            return self._folder is not None and next(self._folder.iterdir(), None) is None
+        except OSError as error:
+            raise ImageStoreUnavailableError(self._where, error.strerror or str(error)) from None
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
