@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, delete
 
 from db import events, holdings, migrate
 from db.engine import make_engine, reading, session_factory
@@ -17,6 +17,7 @@ from db.ledger import unsealed
 from db.ledger.settings import LedgerSettings
 from db.ledger.signers import LedgerKeyError, open_signer
 from db.settings import DatabaseSettings, redacted
+from db.tables import Lease
 from pyramidion.backup import blobs, manifest
 from pyramidion.backup.dumps import FILES, is_empty, load
 from pyramidion.backup.make import Told, image_store
@@ -66,6 +67,7 @@ def restore(settings: DatabaseSettings, ledger: LedgerSettings, given: Path, tol
         detail = {"made_at": said.made_at, "head": said.holdings.head, "rows": said.holdings.rows}
         with session_factory(engine).begin() as session:
             unsealed.wait_anew(session)
+            session.execute(delete(Lease))  # whoever held one, the backup among them, is not here
             events.record(session, "backup.restored", getpass.getuser(), place.name, detail)
     finally:
         engine.dispose()

@@ -176,6 +176,8 @@ def test_what_is_restored_is_what_was_backed_up_and_its_chain_verifies(
     assert report.bad == []
     assert report.blobs == len(IMAGES) + 2  # one image twice, and the weights
     assert report.keys == before.keys
+    with lease(context.sessions, turn.LEASE, 60) as mine:
+        assert mine is not None  # the backup held it, and is no longer there to give it back
     assert made.holdings.head in (home / "ledger" / "heads.jsonl").read_text()
     with context.sessions() as session:
         assert set(session.scalars(select(Inspection.image_sha256))) == {
