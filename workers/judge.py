@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
 from uuid import UUID
 
 import torch
@@ -36,7 +35,7 @@ from workers.runtime import DeviceLostError, Runtime
 
 logger = get_task_logger(__name__)
 
-# Images that a thread encodes in one go: handing it each alone costs more than a small map takes.
+# Images that a thread decodes or encodes in one go: handing it each alone costs as much as a small one takes.
 _TURN = 8
 
 # What a model can raise on an image that it does not digest (torch's errors, out of memory among them,
@@ -171,8 +170,12 @@ class _Batch:
             except (UnreadableImageError, MemoryError) as error:
                 return error
 
+        def some(start: int) -> list[Decoded | UnreadableImageError | MemoryError]:
+            return [attempt(data) for _, data in readable[start : start + _TURN]]
+
         decoded = []
-        images = self.runtime.threads.map(attempt, [data for _, data in readable])
+        turns = self.runtime.threads.map(some, range(0, len(readable), _TURN))
+        images = (image for found in turns for image in found)
         for (one, _), image in zip(readable, images, strict=True):
             self.delivery.progressed()
             if isinstance(image, UnreadableImageError):
@@ -192,10 +195,12 @@ class _Batch:
         settings = self.runtime.settings
         waited = max(0.0, (self.begun - self.delivery.queued_at).total_seconds() * 1000)
 
+        pairs = list(zip(decoded, scored, strict=True))
+
         def finish(start: int) -> list[NewResult]:
             return [
                 outcome.judged(settings, self.scorer, one.inspection, image, said, max(1, self.attempts(one)))
-                for (one, image), said in islice(zip(decoded, scored, strict=True), start, start + _TURN)
+                for (one, image), said in pairs[start : start + _TURN]
             ]
 
         turns = range(0, len(decoded), _TURN)
