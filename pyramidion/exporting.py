@@ -2,16 +2,19 @@
 
 Beside the wanted file a folder `<name>.pieces` holds what was written so far. A piece is renamed into place
 when it is whole, and its name holds the last id in it: the same export goes on after that one. Inspections
-that arrive meanwhile are newer than the first piece, and are left for the next export.
+that arrive meanwhile are left for the next export: they are newer than the first piece, or, where a station
+was cut off for a while, lie among what is written. Those that lie beyond are taken along.
 """
 
 import csv
 import dataclasses
+import fcntl
 import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 Form = Literal["csv", "jsonl", "parquet"]
 FORMS: tuple[Form, ...] = get_args(Form)
 PIECE = 10_000  # rows: some 5 MB in memory
+_NOTE = "export.json"
 NAMES = [field.name for field in dataclasses.fields(ExportRow)]
 _TIMES = ("captured_at", "received_at", "judged_at", "reviewed_at", "image_let_go", "map_let_go")
 _NUMBERS = ("score", "threshold")
@@ -60,22 +64,33 @@ def export(
     the same file is in hand, and OSError for what the file system refuses: then the pieces stay, and the same
     export goes on with them.
     """
-    pieces = _open_pieces(file, wanted, form)
-    done = sorted(pieces.glob(f"*.{form}"))
-    rows, after = (0, None) if not done else _written(done[-1])
-    total = max(rows, _count(session, wanted, after) + rows)
-    told(rows, total)
-    while found := page(session, wanted, PIECE, after):
-        after = found[-1].id
-        rows += len(found)
-        with whole(pieces / f"{rows:012}-{after.hex}.{form}") as draft:
-            _WRITERS[form](draft, found)
-        session.rollback()  # a long read holds up what a database tidies away
-        told(rows, max(total, rows))
-    with whole(file) as draft:
-        _JOINERS[form](draft, sorted(pieces.glob(f"*.{form}")))
-    shutil.rmtree(pieces)
+    with _alone_with(_open_pieces(file, wanted, form), file) as pieces:
+        done = sorted(pieces.glob(f"*.{form}"))
+        rows, after = (0, None) if not done else _written(done[-1])
+        total = max(rows, _count(session, wanted, after) + rows)
+        told(rows, total)
+        while found := page(session, wanted, PIECE, after):
+            after = found[-1].id
+            rows += len(found)
+            with whole(pieces / f"{rows:012}-{after.hex}.{form}") as draft:
+                _WRITERS[form](draft, found)
+            session.rollback()  # a long read holds up what a database tidies away
+            told(rows, max(total, rows))
+        with whole(file) as draft:
+            _JOINERS[form](draft, sorted(pieces.glob(f"*.{form}")))
+        shutil.rmtree(pieces)
     return rows
+
+
+@contextmanager
+def _alone_with(pieces: Path, file: Path) -> Iterator[Path]:
+    """Let no other export write pieces meanwhile; raises UserError where one does."""
+    with (pieces / _NOTE).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another export to {file.name} is in hand: wait for it") from None
+        yield pieces
 
 
 def _open_pieces(file: Path, wanted: Filter, form: Form) -> Path:
@@ -83,7 +98,7 @@ def _open_pieces(file: Path, wanted: Filter, form: Form) -> Path:
     # With its columns: those of another release may be others.
     values = {**dataclasses.asdict(wanted), "form": form, "columns": NAMES}
     asked = json.dumps(values, default=str, sort_keys=True)
-    note = pieces / "export.json"
+    note = pieces / _NOTE
     if pieces.exists():
         if not note.is_file() or note.read_text(encoding="utf-8") != asked:
             raise UserError(

@@ -138,6 +138,24 @@ def test_pieces_of_another_export_are_not_joined(history: int, tmp_path: Path) -
         exporting.export(session, Filter(lot="B"), tmp_path / "a.csv", "csv")
 
 
+def test_a_second_export_to_the_same_file_is_refused_while_the_first_runs(
+    history: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Their pieces would be joined, though a part that came in between makes them overlap.
+    monkeypatch.setattr(exporting, "PIECE", 10)
+    file, refused = tmp_path / "all.csv", list[str]()
+
+    def another(_done: int, _total: int) -> None:
+        with open_context().reading() as session, pytest.raises(UserError) as why:
+            exporting.export(session, Filter(), file, "csv")
+        refused.append(str(why.value))
+
+    with open_context().reading() as session:
+        assert exporting.export(session, Filter(), file, "csv", another) == history
+    assert {"another export to all.csv is in hand: wait for it" in why for why in refused} == {True}
+    assert [int(row["serial"]) for row in read(file, "csv")] == list(range(24, -1, -1))
+
+
 def test_the_command_tells_rows_and_hash(run: Any, history: int, tmp_path: Path) -> None:
     file = tmp_path / "errors.csv"
     report = run("export", "-o", str(file), "--verdict", "error", "--json").json()
