@@ -18,7 +18,8 @@ logger = get_task_logger(__name__)
 
 # A long backlog is sealed in turns: the sweeper, which has the same worker, must not wait for its end.
 _TURN_S: Final = 10.0
-_LEASE_S: Final = 120.0
+# Longer than a turn and telling its heads; where a sealer was killed, facts are sealed within a minute still.
+_LEASE_S: Final = 40.0
 
 
 @app.task(name="workers.seal")

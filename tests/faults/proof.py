@@ -13,6 +13,8 @@ from db.engine import make_engine, session_factory
 from db.imagestore import ImageStore, ImageStoreError, open_image_store
 from db.inspections import Counts
 from db.ledger.facts import Kind
+from db.ledger.settings import LedgerSettings
+from db.ledger.verify import Wanted, verify
 from db.settings import DatabaseSettings
 from db.tables import AnomalyMap, Inspection, Result, SealedFact, UnsealedFact
 from model.maps import decode_map
@@ -32,6 +34,13 @@ def verdicts(postgres: Postgres) -> Verdicts:
 
 def accepted(postgres: Postgres) -> int:
     return int(str(postgres.query("SELECT count(*) FROM inspections")[0][0]))
+
+
+def longest_wait_s(postgres: Postgres) -> float:
+    """Give the longest time from acceptance to verdict, outages included."""
+    waits = "max(extract(epoch FROM judged_at - received_at))"
+    rows = postgres.query(f"SELECT {waits} FROM results JOIN inspections ON id = inspection_id")
+    return float(str(rows[0][0]))
 
 
 def changed(before: Verdicts, now: Verdicts) -> list[str]:
@@ -54,6 +63,8 @@ def prove(plant: Plant, line: Line) -> tuple[Counts, list[str]]:
                 *_images(session, store),
                 *_sealed_once(session, counts),
             ]
+        ledger = verify(engine, Wanted(heads=[LedgerSettings().anchor_file()]))
+        wrong += _told("facts and blocks that the ledger doubts", ledger.bad)
     finally:
         engine.dispose()
     if counts.pending or plant.pending():

@@ -47,6 +47,7 @@ class Report:
     error: int = 0
     pending: int = 0
     seconds: float = 0.0
+    longest_wait_s: float = 0.0
     deaths: dict[str, int] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
@@ -73,7 +74,10 @@ class Report:
             f"{self.given} given = {self.accepted} accepted = {self.judged} judged + {self.error} error "
             f"+ {self.pending} pending"
         )
-        lines.append(f"longest recovery {self.longest_recovery_s:.1f} s")
+        lines.append(
+            f"longest recovery {self.longest_recovery_s:.1f} s; longest wait from acceptance to verdict, "
+            f"outages included, {self.longest_wait_s:.1f} s"
+        )
         lines += [f"WRONG: {one}" for one in self.wrong]
         return "\n".join(lines)
 
@@ -181,6 +185,7 @@ class Run:
         self.report.given, self.report.accepted = len(given), counts.accepted
         self.report.error, self.report.pending = counts.error, counts.pending
         self.report.judged = counts.ok + counts.ng + counts.inconclusive
+        self.report.longest_wait_s = proof.longest_wait_s(self.plant.postgres)
         self.report.wrong += wrong
         self.report.seconds = self.now()
         self.report.deaths = dict(self.plant.deaths)
