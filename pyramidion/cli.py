@@ -24,6 +24,7 @@ from pyramidion.commands.results import results
 from pyramidion.commands.review import review
 from pyramidion.commands.settings import settings
 from pyramidion.commands.show import show
+from pyramidion.commands.status import status
 from pyramidion.commands.train import train
 from pyramidion.commands.trend import trend
 from pyramidion.commands.up import up
@@ -71,6 +72,7 @@ commands: tuple[Callable[..., None], ...] = (
     export,
     backup,
     restore,
+    status,
     doctor,
     settings,
 )
