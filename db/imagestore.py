@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from db.settings import DatabaseSettings
 
 THREADS = 16  # waiting for a disk or a network, not computing
 _FRESH = timedelta(hours=12)
+_BLOBS = "sha256"  # below it they lie; what they leave when they are removed stays
 CURE = "see PYRAMIDION_IMAGE_STORE_URL, PYRAMIDION_IMAGE_STORE_ENDPOINT and `pyramidion doctor`"
 
 T = TypeVar("T")
@@ -62,6 +64,13 @@ class ImageStore:
     def describe(self) -> str:
         """Give where the images are, in words that may be shown."""
         return self._where
+
+    def free_bytes(self) -> int | None:
+        """Give how much room is left, None where that can't be told. Raises ImageStoreUnavailableError."""
+        if self._folder is None:
+            return None
+        with self._named_errors():
+            return shutil.disk_usage(self._folder).free
 
     def put(self, data: bytes) -> str:
         """Keep the bytes and give their key; once it returns, they outlive a power cut (a folder is fsynced).
@@ -204,12 +213,12 @@ class ImageStore:
             raise ImageStoreUnavailableError(self._where, "another folder lies there; is its disk mounted?")
 
     def is_empty(self) -> bool:
-        """Whether a folder holds nothing at all, as the mount point of a missing disk; other stores never.
+        """Whether a folder never held a blob, as the mount point of a missing disk; other stores never are.
 
         Raises ImageStoreUnavailableError where it can't be looked into.
         """
-        try:
-            return self._folder is not None and next(self._folder.iterdir(), None) is None
+        try:  # a probe may have been there
+            return self._folder is not None and all(one.name != _BLOBS for one in self._folder.iterdir())
         except OSError as error:
             raise ImageStoreUnavailableError(self._where, error.strerror or str(error)) from None
 
@@ -242,4 +251,4 @@ def key_of(sha256: str) -> str:
     """Give the key of a blob; raises ValueError where that is no sha256 in lower-case hexadecimal digits."""
     if not is_sha256(sha256):
         raise ValueError(f"{sha256!r} is not a sha256 of 64 hexadecimal digits")
-    return f"sha256/{sha256[:2]}/{sha256}"
+    return f"{_BLOBS}/{sha256[:2]}/{sha256}"

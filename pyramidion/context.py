@@ -29,7 +29,8 @@ class Context:
                 if inspections.any_accepted(session):
                     raise ImageStoreUnavailableError(
                         self.store.describe(),
-                        "it is empty, though images were accepted; is its disk mounted?",
+                        "it is empty, though images were accepted; is its disk mounted? Those of a backup "
+                        "come back with `pyramidion restore DIR --only-images`",
                     )
 
     def reading(self) -> Session:

@@ -102,9 +102,12 @@ def _database() -> str:
 def _images() -> str:
     from db.imagestore import open_image_store
     from db.settings import DatabaseSettings
+    from pyramidion.context import open_context
 
     store = open_image_store(DatabaseSettings())
     store.check()
+    if store.is_empty():
+        open_context().require_images()
     return store.describe()
 
 
