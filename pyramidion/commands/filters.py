@@ -9,6 +9,7 @@ import typer
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from db.ledger import lots_let_go
 from db.ledger.released import ACT
 from db.matching import Filter
 from db.tables import Event, Inspection, Result
@@ -115,6 +116,12 @@ def require_there(session: Session, wanted: Filter) -> None:
         value = getattr(wanted, name)
         if value is None or session.scalar(select(column).where(column == value).limit(1)) is not None:
             continue
+        went = sum(one.inspections for one, _ in lots_let_go.of_lot(session, value)) if name == "lot" else 0
+        if went:
+            raise UserError(
+                f"no inspection has lot {value!r} any more, {went} inspections of it went: "
+                f"`pyramidion lot {value}` says when retention let them go"
+            )
         cure = "`pyramidion results --counts` lists those there are"
         if name == "serial":
             cure = "`pyramidion results` lists what there is"

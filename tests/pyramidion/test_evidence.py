@@ -31,12 +31,14 @@ from db.ledger.settings import LedgerSettings
 from db.ledger.signers import make_key
 from db.ledger.verify import Wanted
 from db.ledger.verify import verify as audit
+from db.matching import Filter
 from db.migrate import upgrade
 from db.retention import acts, policy
 from db.retention.due import Act
 from db.settings import DatabaseSettings
 from db.tables import Event, Review
 from model.maps import encode_map
+from pyramidion.commands import filters
 from pyramidion.commands.audit import seal
 from pyramidion.commands.evidence import export
 from pyramidion.commands.lot import lot as lot_command
@@ -304,6 +306,8 @@ def test_what_retention_let_go_of_a_lot_is_told_and_proved(
     assert (found_whole.about["completeness"]["captured"], found_whole.about["inspections"]) == (5, {})
     lot_command(LOT)
     assert "retention has let all of them go" in capsys.readouterr().out
+    with sessions() as session, pytest.raises(UserError, match="5 inspections of it went: `pyramidion lot L<"):
+        filters.require_there(session, Filter(lot=LOT))
     assert audit(engine, Wanted()).bad == []
     hold(LOT, "claim 7")
     assert "5 of its inspections went before" in capsys.readouterr().out
