@@ -24,6 +24,7 @@ from capture.spool import Spool, SpoolError
 _LOOKED_UP: Final = 64  # files whose ids are looked up in one query
 _FILE_BYTES: Final = 16 * 1024 * 1024  # of images in a file of the spool, unless one is larger
 _MEMORY_BYTES: Final = 64 * 1024 * 1024  # of images that wait for intake in memory as well
+_ALARM_S: Final = 5.0
 _LOOK_S: Final = 0.2
 
 
@@ -83,6 +84,8 @@ class Feeder:
         self._failed = Event()
         self._drawn_frames = 0  # written by the source's thread alone
         self._done, self._let_go = 0, 0  # by intake's alone
+        self._done_at = time.monotonic()
+        self._warned = 0
         self._kept = 0  # bytes; by the spool's alone
 
     def start(self, source: Iterable[Item]) -> list[Thread]:
@@ -98,6 +101,7 @@ class Feeder:
     def done(self, spooled: Spooled, frames: int) -> None:
         """Make room for as many frames as `spooled` is made of."""
         self._done += frames
+        self._done_at = time.monotonic()
         self._let_go += spooled.size
         self._room.release(frames)
 
@@ -143,14 +147,38 @@ class Feeder:
 
     def _hand_on(self, item: Frame | Refusal | Skipped | Known | End) -> None:
         if isinstance(item, Frame):
-            while not self._room.acquire(timeout=_LOOK_S):
-                self._heed_stop()
-            self._drawn_frames += 1
+            self._await_room()
         while True:
             try:
                 return self._drawn.put(item, timeout=_LOOK_S)
             except Full:
                 self._heed_stop()
+
+    def _await_room(self) -> None:
+        while not self._room.acquire(timeout=_LOOK_S):
+            self._warn(
+                2,
+                f"the spool {self.spool.folder} is full: {self.waiting()} images wait in it, as many as "
+                "PYRAMIDION_CAPTURE_AHEAD allows. The source waits; nothing is lost or overwritten",
+            )
+            self._heed_stop()
+        self._drawn_frames += 1
+        most = self.settings.capture_ahead
+        if self.waiting() < most / 2:
+            self._warned = 0
+        elif self.waiting() > 0.8 * most and self._behind():
+            self._warn(
+                1, f"the spool {self.spool.folder} fills: {self.waiting()} of at most {most} images wait"
+            )
+
+    def _behind(self) -> bool:
+        """Whether intake has taken nothing for a while: a source that is faster than it fills any spool."""
+        return time.monotonic() - self._done_at > _ALARM_S
+
+    def _warn(self, level: int, text: str) -> None:
+        if level > self._warned and self._behind():
+            self._warned = level
+            self.say(text)
 
     def _heed_stop(self) -> None:
         if self.stop.is_set() or self._failed.is_set():

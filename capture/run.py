@@ -11,6 +11,7 @@ from typing import Final
 from capture.feed import Feeder, Known, Spooled
 from capture.intake import Intake, Refusal
 from capture.patience import Patience, StoppedError
+from capture.pressure import Pressure
 from capture.settings import CaptureSettings
 from capture.sources import Item, Skipped
 from capture.spool import Spool, number_in
@@ -61,7 +62,10 @@ def run(
     patience = Patience(stop, settings.retry_max_s, say)
     leftover = spool.pending()
     feeder = Feeder(spool, spool.ids() if leftover else frozenset(), intake, patience, settings, stop, say)
-    line = _Intaking(spool, intake, patience, settings.intake_batch, feeder, on_progress, deque(leftover))
+    pressure = Pressure(intake, settings, patience, stop, say)
+    line = _Intaking(
+        spool, intake, patience, pressure, settings.intake_batch, feeder, on_progress, deque(leftover)
+    )
     threads = feeder.start(source)
     try:
         while (not line.ended or line.unread) and not stop.is_set():
@@ -88,6 +92,7 @@ class _Intaking:
     spool: Spool
     intake: Intake
     patience: Patience
+    pressure: Pressure
     batch: int
     feeder: Feeder
     on_progress: Callable[[Progress], None]
@@ -165,6 +170,7 @@ class _Intaking:
 
     def _accept(self, spooled: list[Spooled], *, recovered: bool) -> None:
         frames = [frame for one in spooled for frame in one.frames]
+        self.pressure.heed()
         report = self.patience.call(lambda: self.intake.take(frames))
         reasons = {refusal.id: refusal.reason for refusal in report.refused}
         for frame in frames:

@@ -39,6 +39,17 @@ class CaptureSettings(Settings):
         ge=1,
         description="Images that may wait in the spool before the source is made to wait as well.",
     )
+    backlog_max_s: float = Field(
+        default=300,
+        gt=0,
+        description="Age in seconds of the oldest image without a verdict above which intake slows down, so "
+        "that images wait in the spool instead.",
+    )
+    image_store_min_free_bytes: int = Field(
+        default=1024**3,
+        ge=0,
+        description="Bytes that stay free where images are kept in a folder: with less, intake waits.",
+    )
     poll_s: float = Field(
         default=0.5, gt=0, le=3600, description="Seconds between two looks at a watched folder."
     )

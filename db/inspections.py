@@ -18,6 +18,7 @@ from db.reviewed import newest
 from db.tables import CHAMPION, Attempt, Inspection, ModelAlias, Product, Result, Review, Station
 from db.text import readable, require_name
 
+_LOOKED_AT = 200
 IDS_PER_QUERY = 500  # PostgreSQL takes 65,535 parameters in one statement, SQLite 32,766
 _LATELY: Final = timedelta(hours=12)  # what was captured since can't have been let go: no term is under a day
 
@@ -213,6 +214,21 @@ def overdue(session: Session, before: datetime, limit: int) -> list[UUID]:
             .limit(limit)
         )
     )
+
+
+def oldest_waiting(session: Session) -> datetime | None:
+    """Give when the oldest inspection without a verdict was received, of those queued longest ago.
+
+    Those of a product without a champion don't count: they wait for one. Costs little, however many wait.
+    """
+    longest = (
+        select(Inspection.received_at)
+        .join(Attempt, Attempt.inspection_id == Inspection.id)
+        .join(ModelAlias, (ModelAlias.product == Inspection.product) & (ModelAlias.alias == CHAMPION))
+        .order_by(Attempt.waiting_since)
+        .limit(_LOOKED_AT)
+    )
+    return min(session.scalars(longest), default=None)
 
 
 def mark_enqueued(session: Session, ids: Collection[UUID], at: datetime) -> None:

@@ -249,17 +249,33 @@ def test_a_source_is_held_up_before_the_spool_overflows(
     intake: Intake,
     spool: Spool,
     a_frame: Callable[..., Frame],
-    home: Path,
     stop: Event,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     images = database.home / "images"
     images.rename(images.with_name("away"))
     images.write_text("a file in the way")
-    settings = CaptureSettings(capture_ahead=3, intake_batch=2, retry_max_s=0.2)
+    monkeypatch.setattr("capture.feed._ALARM_S", 0.5)
+    settings = CaptureSettings(capture_ahead=10, intake_batch=2, retry_max_s=0.2)
     frames = [a_frame(seed=seed) for seed in range(30)]
-    threading.Timer(1.0, stop.set).start()
-    progress = run(frames, spool, intake, settings, stop=stop)
-    assert 3 <= progress.waiting <= 3 + 2 + 1  # queued, in intake's hands, and in the source's
+    said: list[str] = []
+
+    def source() -> Iterator[Item]:
+        for frame in frames:
+            yield frame
+            time.sleep(0.1)
+
+    def say(text: str) -> None:
+        said.append(text)
+        if "is full" in text:
+            stop.set()
+
+    progress = run(source(), spool, intake, settings, stop=stop, say=say)
+    assert progress.waiting == 10
+    assert len(said) == 3
+    assert "can't be used" in said[0]
+    assert "fills: 9 of at most 10" in said[1]
+    assert "is full: 10 images" in said[2]
 
 
 def test_errors_of_the_source_come_after_what_it_gave(
