@@ -91,7 +91,8 @@ class DurableBatches(Batches):
             return
         self._qos, may = qos, qos.can_consume
         room = self.batch_weight * (self.batches_at_once + 1)
-        qos.can_consume = lambda: may() and sum(self._weights.values()) < room
+        # A copy: other threads settle meanwhile.
+        qos.can_consume = lambda: may() and sum(list(self._weights.values())) < room
 
     def _count_in(self, request: Request) -> None:
         if request.id not in self._weights:

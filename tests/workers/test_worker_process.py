@@ -101,6 +101,9 @@ def test_a_worker_told_to_stop_hands_back_what_it_did_not_judge(
     for start in range(0, len(ids), 2):
         queue.enqueue(ids[start : start + 2])
     wait(lambda: judged(sessions) >= 4, "the first verdicts", JUDGED_S)
+    with Redis.from_url(use_broker.url) as client:
+        # Of two images each: three batches of four and one that gathers, and one message too many.
+        assert client.hlen("unacked") <= 9, "what it can't begin is left to other workers"
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(30) == 0
     with Redis.from_url(use_broker.url) as client:
