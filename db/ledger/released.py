@@ -7,13 +7,15 @@ it for lawful as long as what stands there makes the root that was sealed.
 """
 
 from collections.abc import Collection, Iterable
+from datetime import datetime
 from itertools import islice
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, exists, insert, select
+from sqlalchemy import ColumnElement, Connection, exists, insert, or_, select
 from sqlalchemy.orm import Session
 
+from db.ids import first_id
 from db.ledger import merkle
 from db.ledger.facts import Kind
 from db.tables import Event, ReleasedFact
@@ -47,6 +49,22 @@ def of(connection: Connection, kind: int, facts: Collection[UUID]) -> set[UUID]:
         query = select(ReleasedFact.fact).where(ReleasedFact.kind == kind, ReleasedFact.fact.in_(some))
         found.update(connection.scalars(query))
     return found
+
+
+def any_of(session: Session, since: datetime | None, until: datetime | None, product: str | None) -> bool:
+    """Whether inspections that were captured in a time were let go, of the product or perhaps of it."""
+    query = (
+        select(ReleasedFact.fact)
+        .join(Event, Event.id == ReleasedFact.act)
+        .where(ReleasedFact.kind == Kind.INSPECTION.value)
+    )
+    if since is not None:
+        query = query.where(ReleasedFact.fact >= first_id(since))
+    if until is not None:
+        query = query.where(ReleasedFact.fact < first_id(until))
+    if product is not None:  # a whole month is of all products
+        query = query.where(or_(Event.subject.is_(None), Event.subject == product))
+    return session.scalar(query.limit(1)) is not None
 
 
 def acts(session: Session, fact: UUID) -> dict[int, Event]:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from pyramidion.commands import filters
 from pyramidion.errors import UserError
-from pyramidion.output import out, print_json
+from pyramidion.output import err, out, print_json
 
 if TYPE_CHECKING:
     from db.trends import Figures, Period
@@ -32,6 +32,7 @@ def trend(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Sum up periods: what was captured and judged, first-pass yield, and how often reviews overrule."""
+    from db.ledger import released
     from db.trends import InvalidShiftsError
     from db.trends import trend as sum_up
     from pyramidion.context import open_context
@@ -46,12 +47,19 @@ def trend(
             periods = sum_up(session, wanted, by, place, starts)
         except InvalidShiftsError as error:
             raise UserError(str(error)) from None
+        some_went = released.any_of(session, wanted.since, wanted.until, wanted.product)
     if as_json:
         print_json([{"begin": one.begin, "end": one.end, **one.figures.as_dict()} for one in periods])
     elif periods:
         _print(periods, by, zone)
     else:
         out.print("nothing was captured then; `pyramidion results` lists what was")
+    if some_went:
+        err.print(
+            "retention has let some of that time go: counts and rates are of what is left",
+            style="yellow",
+            soft_wrap=True,
+        )
 
 
 def _zone(name: str) -> tzinfo:

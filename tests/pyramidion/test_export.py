@@ -18,6 +18,7 @@ from db import events, inspections, models, results, reviews
 from db.history import search
 from db.ids import uuid7
 from db.ledger import released
+from db.ledger.facts import Kind
 from db.matching import Filter
 from pyramidion import exporting
 from pyramidion.cli import app
@@ -189,6 +190,25 @@ def test_a_name_that_no_inspection_has_is_told_and_so_is_that_nothing_matches(
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
     assert "0 rows in " in (said := invoke("export", "-o", file, "--lot", "A", "--verdict", "ng").output)
     assert "no inspection matches" in said
+
+
+def test_a_trend_says_that_some_of_its_time_went(history: int) -> None:
+    # Where only ok parts go, what is left has a yield of nothing.
+    def told(*words: str) -> str:
+        return CliRunner().invoke(app, ("trend", *words)).stderr
+
+    with open_context().sessions.begin() as session:
+        add(session, 1, NOON + timedelta(days=9))
+        act = events.record(session, released.ACT, "retention", "tile, grey", {})
+        released.add(session, act, Kind.INSPECTION, [uuid7(NOON)])
+    for words in (
+        (),
+        ("--json",),
+        ("--since", "2026-03-01", "--until", "2026-03-02"),
+        ("--product", "tile, grey"),
+    ):
+        assert "retention has let some of that time go: counts and rates are of what is left" in told(*words)
+    assert told("--since", "2026-03-02") == ""
 
 
 def test_what_matches_is_counted(run: Any, history: int) -> None:
