@@ -6,9 +6,8 @@ Processes that are killed come back by the supervisor; all else comes back by wh
 import json
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -28,14 +27,14 @@ _ISOLATED_S: Final = 240.0
 
 @dataclass(frozen=True)
 class Kind:
-    """A fault lasts from `shortest` to `longest` seconds; two of one round never have the same `target`."""
+    """A fault lasts from `shortest` to `longest` seconds; two of one round have no target in common."""
 
     cause: Cause
-    target: str
-    shortest: float = 0.0
-    longest: float = 0.0
-    weight: int = 4
-    needs_disks: bool = False
+    targets: frozenset[str]
+    shortest: float
+    longest: float
+    weight: int
+    needs_disks: bool
 
 
 def killed(names: tuple[str, ...]) -> Cause:
@@ -162,10 +161,13 @@ def messages(change: Callable[[Redis, Random], str]) -> Cause:
     @contextmanager
     def cause(plant: Plant, _line: Line, random: Random) -> Iterator[str]:
         plant.signal(WORKERS, signal.SIGSTOP)
-        time.sleep(1.5)
-        with plant.broker.client() as client:
-            detail = change(client, random)
-        plant.signal(WORKERS, signal.SIGCONT)
+        try:
+            with plant.broker.client() as client:
+                with suppress(TimeoutError):
+                    wait_for(lambda: client.llen(_QUEUE) >= 4, "messages", 4)
+                detail = change(client, random)
+        finally:
+            plant.signal(WORKERS, signal.SIGCONT)
         yield detail
 
     return cause
@@ -213,33 +215,38 @@ def poison(kind: str) -> Cause:
     return cause
 
 
+def _kind(cause: Cause, targets: str, *lasts: float, weight: int = 4, needs_disks: bool = False) -> Kind:
+    shortest, longest = lasts or (0.0, 0.0)
+    return Kind(cause, frozenset(targets.split()), shortest, longest, weight, needs_disks)
+
+
 KINDS: Final = {
-    "worker killed": Kind(killed(WORKERS), "worker", weight=10),
-    "all workers killed": Kind(all_workers_killed, "worker"),
-    "station killed": Kind(killed(STATIONS), "station", weight=10),
-    "sweeper killed": Kind(killed(("housekeeping",)), "sweeper", weight=8),
-    "clock killed": Kind(killed(("beat",)), "clock"),
-    "worker stopped": Kind(worker_stopped, "worker", 33.0, 36.0, weight=1),
-    "broker killed": Kind(broker_killed, "broker", 0.5, 6.0, weight=6),
-    "broker away": Kind(broker_killed, "broker", 30.0, 40.0, weight=1),
-    "broker emptied": Kind(broker_emptied, "broker", 0.5, 4.0),
-    "broker flushed": Kind(broker_flushed, "broker", weight=6),
-    "database killed": Kind(postgres(signal.SIGKILL), "database", 0.5, 5.0, weight=6),
-    "database stopped": Kind(postgres(signal.SIGQUIT), "database", 0.5, 5.0),
-    "database away": Kind(postgres(signal.SIGQUIT), "database", 30.0, 40.0, weight=1),
-    "connections cut": Kind(connections_cut, "database", 1.0, 4.0, weight=6),
-    "store gone": Kind(store_gone, "store", 1.0, 5.0),
-    "store slow": Kind(store_slow, "store", 3.0, 8.0),
-    "store unwritable": Kind(unwritable(lambda plant, _: plant.store), "store", 1.0, 5.0),
-    "store full": Kind(full("stores"), "store", 1.0, 5.0, needs_disks=True),
-    "spool unwritable": Kind(
+    "worker killed": _kind(killed(WORKERS), "worker", weight=10),
+    "all workers killed": _kind(all_workers_killed, "worker"),
+    "station killed": _kind(killed(STATIONS), "station", weight=10),
+    "sweeper killed": _kind(killed(("housekeeping",)), "sweeper", weight=8),
+    "clock killed": _kind(killed(("beat",)), "clock"),
+    "worker stopped": _kind(worker_stopped, "worker", 33.0, 36.0, weight=1),
+    "broker killed": _kind(broker_killed, "broker", 0.5, 6.0, weight=6),
+    "broker away": _kind(broker_killed, "broker", 30.0, 40.0, weight=1),
+    "broker emptied": _kind(broker_emptied, "broker", 0.5, 4.0),
+    "broker flushed": _kind(broker_flushed, "broker", weight=6),
+    "database killed": _kind(postgres(signal.SIGKILL), "database", 0.5, 5.0, weight=6),
+    "database stopped": _kind(postgres(signal.SIGQUIT), "database", 0.5, 5.0),
+    "database away": _kind(postgres(signal.SIGQUIT), "database", 30.0, 40.0, weight=1),
+    "connections cut": _kind(connections_cut, "database", 1.0, 4.0, weight=6),
+    "store gone": _kind(store_gone, "store", 1.0, 5.0),
+    "store slow": _kind(store_slow, "store", 3.0, 8.0),
+    "store unwritable": _kind(unwritable(lambda plant, _: plant.store), "store", 1.0, 5.0),
+    "store full": _kind(full("stores"), "store", 1.0, 5.0, needs_disks=True),
+    "spool unwritable": _kind(
         unwritable(lambda plant, random: plant.spools.folder / random.choice(STATIONS)), "spool", 1.0, 5.0
     ),
-    "spool full": Kind(full("spools"), "spool", 1.0, 5.0, needs_disks=True),
-    "messages doubled": Kind(messages(doubled), "messages", weight=6),
-    "messages shuffled": Kind(messages(shuffled), "messages"),
-    "messages lost": Kind(messages(lost), "messages", weight=6),
-    "poison undecodable": Kind(poison("undecodable"), "poison", weight=2),
-    "poison kills": Kind(poison("kills"), "worker", weight=1),
-    "poison hangs": Kind(poison("hangs"), "worker", weight=1),
+    "spool full": _kind(full("spools"), "spool", 1.0, 5.0, needs_disks=True),
+    "messages doubled": _kind(messages(doubled), "broker worker", weight=6),
+    "messages shuffled": _kind(messages(shuffled), "broker worker"),
+    "messages lost": _kind(messages(lost), "broker worker", weight=6),
+    "poison undecodable": _kind(poison("undecodable"), "poison", weight=2),
+    "poison kills": _kind(poison("kills"), "worker", weight=1),
+    "poison hangs": _kind(poison("hangs"), "worker", weight=1),
 }

@@ -94,8 +94,8 @@ def draw(seed: int, faults: int, kinds: Sequence[str]) -> list[list[Fault]]:
         chosen: list[Fault] = []
         targets: set[str] = set()
         for name in list(names):
-            if len(chosen) < size and KINDS[name].target not in targets:
-                targets.add(KINDS[name].target)
+            if len(chosen) < size and not targets & KINDS[name].targets:
+                targets |= KINDS[name].targets
                 names.remove(name)
                 kind = KINDS[name]
                 lasts = random.uniform(kind.shortest, kind.longest)
