@@ -61,7 +61,8 @@ class Completeness:
 def completeness(session: Session, lot: str, product: str | None = None) -> Completeness:
     """Count a lot, or a product's part of it; all is 0 where nothing was captured of it.
 
-    `session` reads one snapshot (db.ledger.seal.snapshot): else what retention lets go counts twice.
+    `session` reads one snapshot (db.ledger.seal.snapshot, db.partitions.keep): else what retention lets go
+    meanwhile counts twice, or not at all.
     """
     found = counts(session, product=product, lot=lot)
     said = (

@@ -107,6 +107,16 @@ def _make(connection: Connection, table: str, month: datetime) -> None:
     )
 
 
+def keep(connection: Connection) -> None:
+    """Let no month be dropped until the transaction ends; to be called before it reads anything.
+
+    A table that was dropped is gone for every snapshot, and the act of retention that tells why is not in one
+    from before. Waits for whoever drops one just now.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"LOCK TABLE {', '.join(TABLES)} IN ACCESS SHARE MODE"))
+
+
 def remove(connection: Connection, month: datetime, *, archive: bool) -> None:
     """Detach a month, and drop it, or keep it in the schema ARCHIVE.
 

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from db import partitions
 from db.ledger import beside, facts, keys, merkle, released, told
 from db.ledger.bad import Bad
 from db.ledger.blobs import Blobs
@@ -107,6 +108,7 @@ def verify(engine: Engine, wanted: Wanted, blobs: Blobs | None = None) -> Report
     """
     report = Report()
     with snapshot(engine) as connection, Session(connection) as session:
+        partitions.keep(connection)
         known: list[LedgerKey] = []
         with _readable(report, "the ledger's keys"):
             known = keys.known(session)

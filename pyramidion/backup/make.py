@@ -19,7 +19,7 @@ from typing import Final
 from obstore.store import LocalStore
 from sqlalchemy import Connection
 
-from db import holdings, migrate
+from db import holdings, migrate, partitions
 from db.backends import Backend
 from db.engine import session_factory
 from db.home import make_private, private_file
@@ -89,6 +89,7 @@ def _write(
 ) -> Manifest:
     kind = context.engine.dialect.name
     with snapshot(context.engine) as connection:
+        partitions.keep(connection)
         found = holdings.look(connection)
         dump(
             connection,

@@ -24,7 +24,7 @@ def export(
 
     from sqlalchemy.orm import Session
 
-    from db import events
+    from db import events, partitions
     from db.ledger import keys
     from db.ledger.seal import seal, snapshot
     from db.ledger.settings import LedgerSettings
@@ -44,6 +44,7 @@ def export(
         with context.sessions.begin() as session:
             signer = keys.signer_for(session, settings)
         with snapshot(context.engine) as connection, Session(connection) as session:
+            partitions.keep(connection)
             if inspection is not None:
                 given = [("inspection", str(find_one(session, inspection)))]
             stated = write(session, context.store, signer, Subject(*given[0]), output)

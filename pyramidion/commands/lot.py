@@ -19,12 +19,14 @@ def lot(
     """Count a lot: what was captured, judged, could not be judged, waits, was reviewed, let go."""
     from sqlalchemy.orm import Session
 
+    from db import partitions
     from db.ledger.seal import snapshot
     from db.lots import completeness
     from pyramidion.context import open_context
 
     # What retention lets go between two queries would be counted twice.
     with snapshot(open_context().engine) as connection, Session(connection) as session:
+        partitions.keep(connection)
         found = completeness(session, name, product)
     if not found.captured:
         of = "" if product is None else f" of product {product!r}"
