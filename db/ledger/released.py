@@ -53,15 +53,12 @@ def of(connection: Connection, kind: int, facts: Collection[UUID]) -> set[UUID]:
 
 def any_of(session: Session, since: datetime | None, until: datetime | None, product: str | None) -> bool:
     """Whether inspections that were captured in a time were let go, of the product or perhaps of it."""
-    query = (
-        select(ReleasedFact.fact)
-        .join(Event, Event.id == ReleasedFact.act)
-        .where(ReleasedFact.kind == Kind.INSPECTION.value)
-    )
+    gone = exists().where(ReleasedFact.act == Event.id, ReleasedFact.kind == Kind.INSPECTION.value)
     if since is not None:
-        query = query.where(ReleasedFact.fact >= first_id(since))
+        gone = gone.where(ReleasedFact.fact >= first_id(since))
     if until is not None:
-        query = query.where(ReleasedFact.fact < first_id(until))
+        gone = gone.where(ReleasedFact.fact < first_id(until))
+    query = select(Event.id).where(Event.kind == ACT, gone)  # acts are few, what they name is not
     if product is not None:  # a whole month is of all products
         query = query.where(or_(Event.subject.is_(None), Event.subject == product))
     return session.scalar(query.limit(1)) is not None
