@@ -1,16 +1,18 @@
 """Intake: frames become stored images, inspection rows, and messages to the workers, in that order."""
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Protocol
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
+from capture.clocks import StationClocks
 from capture.frames import Frame
 from capture.images import ImageFacts, Limits, RefusedImageError, inspect
-from db import events, inspections
+from db import clock, events, inspections
 from db.imagestore import ImageStore, key_of
 from db.inspections import NewInspection
 from db.tables import Event
@@ -44,6 +46,12 @@ class IntakeReport:
     unannounced: int
 
 
+class Enqueue(Protocol):
+    """Queues accepted inspections; raises workers.queue.BrokerUnavailableError."""
+
+    def __call__(self, ids: Sequence[UUID], *, at: datetime) -> None: ...
+
+
 @dataclass(frozen=True)
 class Intake:
     """Where frames go. Each method may be repeated, also after being killed halfway: nothing doubles.
@@ -53,8 +61,9 @@ class Intake:
 
     sessions: sessionmaker[Session]
     store: ImageStore
-    enqueue: Callable[[Sequence[UUID]], None]
+    enqueue: "Enqueue"
     limits: Limits
+    clocks: StationClocks = field(default_factory=StationClocks)
 
     def take(self, frames: Sequence[Frame]) -> IntakeReport:
         """Accept what can be inspected; raises UnknownProductError, with nothing accepted, for a product that
@@ -76,10 +85,14 @@ class Intake:
                 blobs.append(frame.data)
         self.store.put_many(blobs)
         with self.sessions.begin() as session:
-            accepted = inspections.accept(session, list(new.values()))
+            at = clock.now(session)
+            ahead_s = (datetime.now(UTC) - at).total_seconds()
+            accepted = inspections.accept(session, list(new.values()), waiting_since=at)
             _record(session, refused)
+            told = self.clocks.tell(session, {row.station for row in new.values()}, at, ahead_s)
+        self.clocks.remember(told)
         known = tuple(id_ for id_ in new if id_ not in set(accepted))
-        return IntakeReport(tuple(accepted), known, tuple(refused), self._announce(accepted))
+        return IntakeReport(tuple(accepted), known, tuple(refused), self._announce(accepted, at))
 
     def known(self, ids: Collection[UUID]) -> set[UUID]:
         """Tell which of the ids are accepted already, so that their images need not be read again."""
@@ -91,11 +104,11 @@ class Intake:
         with self.sessions.begin() as session:
             _record(session, refusals)
 
-    def _announce(self, ids: Sequence[UUID]) -> int:
+    def _announce(self, ids: Sequence[UUID], at: datetime) -> int:
         if not ids:
             return 0
         try:
-            self.enqueue(ids)
+            self.enqueue(ids, at=at)
         except BrokerUnavailableError:
             return len(ids)
         return 0

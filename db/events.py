@@ -19,13 +19,19 @@ from db.text import readable, readable_json
 
 
 def record(
-    session: Session, kind: str, actor: str, subject: str | None = None, detail: dict[str, Any] | None = None
+    session: Session,
+    kind: str,
+    actor: str,
+    subject: str | None = None,
+    detail: dict[str, Any] | None = None,
+    at: datetime | None = None,
 ) -> UUID:
     """Note that `actor` did `kind` (such as model.promoted) to `subject`, and give the event's id.
 
+    `at` is when: now by this machine's clock where None.
     What db.signatures.approval gives goes into `detail` as "signature", where it is bound to this event.
     """
-    at = datetime.now(UTC)
+    at = at or datetime.now(UTC)
     event = Event(
         id=uuid7(at),
         at=at,

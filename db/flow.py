@@ -4,13 +4,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.ids import first_id
-from db.tables import Attempt, Inspection, Result
+from db.tables import Attempt, Event, Inspection, Result
 
+CLOCK: Final = "station.clock"  # the kind of the event that tells of a clock that is off, or right again
 _TIMED = 5_000  # of the newest verdicts: as many as a percentile needs
 
 
@@ -18,7 +20,8 @@ _TIMED = 5_000  # of the newest verdicts: as many as a percentile needs
 class StationFlow:
     """What a station captured within the window: accepted = judged + error + pending.
 
-    `images_per_s` is accepted over the window. `last_captured_at` is by the station's clock.
+    `images_per_s` is accepted over the window. `last_captured_at` is by the station's clock, which is ahead
+    of the database's by `clock_ahead_s`: 0 for one that is right within two seconds, negative for one behind.
     """
 
     station: str
@@ -28,6 +31,7 @@ class StationFlow:
     pending: int
     images_per_s: float
     last_captured_at: datetime
+    clock_ahead_s: float
 
 
 @dataclass(frozen=True)
@@ -96,9 +100,20 @@ def _stations(session: Session, since: datetime, seconds: float) -> list[Station
     for station, counted in sorted(numbers.items()):
         accepted, pending, error = sum(counted.values()), counted.get("pending", 0), counted.get("error", 0)
         judged = accepted - pending - error
-        rate = accepted / seconds
-        found.append(StationFlow(station, accepted, judged, error, pending, rate, last[station]))
+        rate, ahead_s = accepted / seconds, clock_ahead_s(session, station)
+        found.append(StationFlow(station, accepted, judged, error, pending, rate, last[station], ahead_s))
     return found
+
+
+def clock_ahead_s(session: Session, station: str) -> float:
+    """Give by how much a station's clock was ahead of the database's when that was last told."""
+    detail = session.scalar(
+        select(Event.detail)
+        .where(Event.kind == CLOCK, Event.subject == station)
+        .order_by(Event.id.desc())
+        .limit(1)
+    )
+    return 0.0 if detail is None else float(detail["ahead_s"])
 
 
 def _workers(session: Session, since: datetime, seconds: float) -> list[WorkerFlow]:

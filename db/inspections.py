@@ -95,9 +95,12 @@ class UnknownProductError(Exception):
         )
 
 
-def accept(session: Session, new: Sequence[NewInspection]) -> list[UUID]:
+def accept(
+    session: Session, new: Sequence[NewInspection], waiting_since: datetime | None = None
+) -> list[UUID]:
     """Insert the inspections that aren't there yet and give their ids; stations are made on first use.
 
+    `waiting_since` is what the sweeper goes by, by the database's clock (db.clock); None takes received_at.
     May be repeated and may race with itself: each id is inserted, and returned, once. Raises
     UnknownProductError, with nothing inserted, for a product that isn't set up.
     """
@@ -128,7 +131,10 @@ def accept(session: Session, new: Sequence[NewInspection]) -> list[UUID]:
         session,
         Attempt,
         Attempt.inspection_id,
-        [{"inspection_id": id_, "attempts": 0, "waiting_since": received[id_]} for id_ in inserted],
+        [
+            {"inspection_id": id_, "attempts": 0, "waiting_since": waiting_since or received[id_]}
+            for id_ in inserted
+        ],
     )
     return inserted
 

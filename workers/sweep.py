@@ -4,12 +4,12 @@ The broker can lose a message (a crash between its pop and its note of it, a flu
 database cannot. So recovery is bounded here and not by the broker.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from celery.utils.log import get_task_logger
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import inspections
+from db import clock, inspections
 from db.engine import make_engine, session_factory
 from db.outage import UNAVAILABLE, sentence
 from db.settings import DatabaseSettings
@@ -43,7 +43,8 @@ def sweep_once(sessions: sessionmaker[Session], settings: WorkerSettings) -> int
     queue or a slow worker is thus never given the same work twice.
     Raises workers.queue.BrokerUnavailableError; the next sweep does it then.
     """
-    now = datetime.now(UTC)
+    with sessions() as session:
+        now = clock.now(session)
     with queue.connect(settings) as client:
         known = [queue.oldest_waiting(client), queue.oldest_held(client)]
     oldest = min([now, *(one for one in known if one is not None)])

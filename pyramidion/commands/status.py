@@ -71,17 +71,7 @@ def _spools(root: Path) -> list[dict[str, Any]]:
 
 
 def _print(found: Any, report: dict[str, Any], minutes: float) -> None:
-    if found.stations:
-        table = Table(title=f"captured within {minutes:g} minutes", title_justify="left")
-        for name in ("station", "accepted", "judged", "error", "pending", "images/s", "last"):
-            table.add_column(name, justify="left" if name in {"station", "last"} else "right")
-        for one in found.stations:
-            counts = (one.accepted, one.judged, one.error, one.pending)
-            last = f"{one.last_captured_at:%H:%M:%S} UTC"
-            table.add_row(one.station, *map(str, counts), f"{one.images_per_s:.1f}", last)
-        out.print(table)
-    else:
-        _say(f"nothing was captured within {minutes:g} minutes")
+    _print_stations(found, minutes)
     for worker in found.workers:
         batch = "" if worker.batch_images is None else f", {worker.batch_images:.1f} images a batch"
         _say(f"worker {worker.worker}: {worker.judged} judged, {worker.images_per_s:.1f} images/s{batch}")
@@ -101,6 +91,25 @@ def _print(found: Any, report: dict[str, Any], minutes: float) -> None:
     for spool in report["spools"]:
         free = f"{spool['free_bytes'] / 1e9:.1f} GB are free"
         _say(f"spool {spool['station']}: {spool['frames']} frames, {spool['bytes']:,} bytes; {free}")
+
+
+def _print_stations(found: Any, minutes: float) -> None:
+    if not found.stations:
+        _say(f"nothing was captured within {minutes:g} minutes")
+        return
+    table = Table(title=f"captured within {minutes:g} minutes", title_justify="left")
+    for name in ("station", "accepted", "judged", "error", "pending", "images/s", "last"):
+        table.add_column(name, justify="left" if name in {"station", "last"} else "right")
+    for one in found.stations:
+        counts = (one.accepted, one.judged, one.error, one.pending)
+        last = f"{one.last_captured_at:%H:%M:%S} UTC"
+        table.add_row(one.station, *map(str, counts), f"{one.images_per_s:.1f}", last)
+    out.print(table)
+    for one in found.stations:
+        if one.clock_ahead_s:
+            how = "ahead of" if one.clock_ahead_s > 0 else "behind"
+            off = f"{abs(one.clock_ahead_s):.0f} s {how} the database's"
+            _say(f"the clock of {one.station} is {off}: set it right")
 
 
 def _say(line: str) -> None:

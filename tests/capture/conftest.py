@@ -65,7 +65,8 @@ class Queued:
         self.ids: list[UUID] = []
         self.error: Exception | None = None
 
-    def __call__(self, ids: Sequence[UUID]) -> None:
+    def __call__(self, ids: Sequence[UUID], *, at: datetime) -> None:
+        assert abs((datetime.now(UTC) - at).total_seconds()) < 60
         if self.error is not None:
             raise self.error
         self.ids.extend(ids)

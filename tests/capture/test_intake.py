@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from capture.frames import Frame
 from capture.intake import REFUSED, Intake, Refusal
 from db.inspections import UnknownProductError, counts
 from db.settings import DatabaseSettings
-from db.tables import Event, Inspection
+from db.tables import Attempt, Event, Inspection
 from workers.queue import BrokerUnavailableError
 
 
@@ -112,3 +113,29 @@ def test_images_are_kept_in_the_folder_of_the_settings(
     intake.take([frame])
     blobs = [path for path in (database.home / "images" / "sha256").rglob("*") if path.is_file()]
     assert [Path(blob).read_bytes() for blob in blobs] == [frame.data]
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_clock_that_is_off_is_told_of_and_delays_no_sweep(
+    intake: Intake,
+    sessions: sessionmaker[Session],
+    a_frame: Callable[..., Frame],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Fast(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) + timedelta(hours=1)
+
+    monkeypatch.setattr("capture.intake.datetime", Fast)
+    for seed in range(3):
+        intake.take([a_frame(seed=seed)])
+    monkeypatch.setattr("capture.intake.datetime", datetime)
+    again = Intake(intake.sessions, intake.store, intake.enqueue, intake.limits)  # a new process
+    for seed in range(3, 5):
+        again.take([a_frame(seed=seed)])
+    with sessions() as session:
+        told = list(session.scalars(select(Event).where(Event.kind == "station.clock")))
+        waiting = list(session.scalars(select(Attempt.waiting_since)))
+    assert [(one.subject, round(one.detail["ahead_s"])) for one in told] == [("s1", 3600), ("s1", 0)]
+    assert all(abs((datetime.now(UTC) - since).total_seconds()) < 60 for since in waiting)

@@ -364,7 +364,7 @@ from db.settings import DatabaseSettings
 settings, database = CaptureSettings(intake_batch=8), DatabaseSettings()
 limits = Limits.of(settings)
 intake = Intake(
-    session_factory(make_engine(database)), open_image_store(database), lambda ids: None, limits
+    session_factory(make_engine(database)), open_image_store(database), lambda ids, at: None, limits
 )
 with Spool(settings.spool(), "s1") as spool:
     print("capturing", flush=True)
