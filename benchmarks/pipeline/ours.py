@@ -19,10 +19,6 @@ _STALLED_S = 60.0
 QUANTILES = {"p50": 50, "p95": 95, "p99": 99}
 
 
-class StalledError(Exception):
-    """No verdict came for a long time."""
-
-
 @dataclass(frozen=True)
 class Measured:
     """`latencies_ms` from capture to commit, by part; `cpu_ms` and `stages_ms` are an image's."""
@@ -62,7 +58,7 @@ def _await_consumers(plant: Plant, number: int) -> None:
     with Redis.from_url(plant.broker_url) as client:
         while sum(b"cmd=brpop" in one for one in _clients(client)) < number:
             if time.monotonic() > deadline:
-                raise StalledError(f"{number} workers did not get ready; see {plant.home}/workers-*.log")
+                raise plant.failed(f"of {number} workers not all got ready", "workers")
             time.sleep(0.1)
 
 
@@ -92,7 +88,8 @@ def run(
             judged, stalled = now, time.monotonic() + _STALLED_S
             memory = plant.memory_mb() if not memory and judged > count / 2 else memory
         if time.monotonic() > stalled:
-            raise StalledError(f"{judged} of {count} parts were judged, then none for {_STALLED_S:.0f} s")
+            what = f"{judged} of {count} parts were judged, then none for {_STALLED_S:.0f} s"
+            raise plant.failed(what, "per_image" if per_image else "workers")
     after = plant.cpu_s()
     station.wait(20)
     rows = _rows(plant, begun)

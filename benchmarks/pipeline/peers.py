@@ -10,6 +10,8 @@ from http.client import HTTPConnection
 from importlib.util import find_spec
 from queue import Queue
 
+from pyramidion.errors import UserError
+
 NAMES = ("litserve", "mosec")
 _CLIENTS = 128  # requests under way at most: enough to fill two batches
 
@@ -71,7 +73,7 @@ def feed(
     for one in clients:
         one.join(300)
     if failed or len(latencies) != count:
-        raise RuntimeError(failed[0] if failed else f"{name} answered {len(latencies)} of {count}")
+        raise UserError(failed[0] if failed else f"{name} answered {len(latencies)} of {count}")
     return time.perf_counter() - begun, latencies
 
 

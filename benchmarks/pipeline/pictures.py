@@ -8,6 +8,7 @@ from capture.simulator import GOOD, SimulatedLine
 from model import bundle, training
 from model.bundle import BundlePaths
 from model.presets import configure
+from pyramidion.errors import UserError
 
 _DIFFERENT = 64
 
@@ -16,6 +17,8 @@ def pictures(folder: Path | None, size: int) -> list[bytes]:
     """Give some 64 image files: of the folder, or JPEGs of the simulated line, `size` pixels a side."""
     if folder is not None:
         found = image_files(folder)
+        if not found:
+            raise UserError(f"there is no image in {folder}: name a folder of images")
         return [one.read_bytes() for one in found[:: max(1, len(found) // _DIFFERENT)][:_DIFFERENT]]
     line = SimulatedLine(seed=7, size=size)
     return [line.encode(line.part(index), "jpeg") for index in range(_DIFFERENT)]

@@ -21,13 +21,10 @@ from db.imagestore import open_image_store
 from db.settings import DatabaseSettings
 from model.bundle import BundlePaths
 from pyramidion import broker
+from pyramidion.errors import UserError
 
 PRODUCT = "part"
 _READY_S = 90.0
-
-
-class ProcessEndedError(Exception):
-    """A process of the measurement ended when it should not."""
 
 
 @dataclass
@@ -55,11 +52,15 @@ class Plant:
         deadline = time.monotonic() + _READY_S
         while ready is not None and ready not in log.read_text(errors="replace"):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise ProcessEndedError(
-                    f"{part} did not get ready:\n{log.read_text(errors='replace')[-2000:]}"
-                )
+                raise self.failed(f"{part} did not get ready", part)
             time.sleep(0.05)
         return process
+
+    def failed(self, what: str, part: str) -> UserError:
+        """Give the error that says what went wrong, with the part's last words."""
+        logs = sorted(self.home.glob(f"{part}-*.log"))
+        last = logs[-1].read_text(errors="replace")[-2000:] if logs else ""
+        return UserError(f"{what}; its log ends with:\n{last or '(nothing)'}")
 
     def cpu_s(self) -> dict[str, float]:
         """Processor time that each part has used so far, its children's included."""
@@ -150,7 +151,7 @@ def _postmaster(engine: Engine) -> psutil.Process:
         backend = connection.scalar(text("SELECT pg_backend_pid()"))
     parent = psutil.Process(backend).parent()
     if parent is None:
-        raise ProcessEndedError("PostgreSQL's first process is not to be found")
+        raise UserError("PostgreSQL's first process is not to be found")
     return parent
 
 

@@ -117,7 +117,7 @@ class _Run:
             deadline = time.monotonic() + 90
             while not peers.answers(name, port, self.some[0]):
                 if time.monotonic() > deadline:
-                    raise ours.StalledError(f"{name} does not answer; see {self.plant.home}/{name}-0.log")
+                    raise self.plant.failed(f"{name} does not answer", name)
                 time.sleep(0.5)
 
     def _latencies(self, middle: dict[str, float]) -> dict[str, dict[str, dict[str, float]]]:
