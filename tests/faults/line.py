@@ -61,10 +61,9 @@ class Line:
         bad = [picture(one, defect=True) for one in range(4)]
         due = time.monotonic()
         while len(self.given) < self.total or not self._end.is_set():
-            at_once = _BURST if random.random() < 0.5 / _BURST else 1
-            for _ in range(at_once):
+            for _ in range(1 + (_BURST if random.random() < 1 / _BURST else 0)):
                 self._give(random.choice(bad if random.random() < 0.05 else good))
-            due += at_once / self.rate
+            due += 2 / self.rate
             if self._stop.wait(max(0.0, due - time.monotonic())):
                 return
 

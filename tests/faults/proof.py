@@ -36,6 +36,13 @@ def accepted(postgres: Postgres) -> int:
     return int(str(postgres.query("SELECT count(*) FROM inspections")[0][0]))
 
 
+def judged(postgres: Postgres, last: str) -> int:
+    """Count the verdicts on parts up to the serial `last`: serials ascend."""
+    joined = "results JOIN inspections ON id = inspection_id"
+    rows = postgres.query(f"SELECT count(*) FROM {joined} WHERE serial <= %s", last)
+    return int(str(rows[0][0]))
+
+
 def longest_wait_s(postgres: Postgres) -> float:
     """Give the longest time from acceptance to verdict, outages included."""
     waits = "max(extract(epoch FROM judged_at - received_at))"

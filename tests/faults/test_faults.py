@@ -23,7 +23,11 @@ SHORT = (
     "poison kills",
 )
 # An isolation of poison takes four sweeps.
-SOON = {"PYRAMIDION_SWEEP_AFTER_S": "2", "PYRAMIDION_SWEEP_EVERY_S": "1"}
+SOON = {
+    "PYRAMIDION_SWEEP_AFTER_S": "2",
+    "PYRAMIDION_SWEEP_EVERY_S": "1",
+    "PYRAMIDION_RETRY_MAX_S": "2",
+}
 
 
 def test_the_same_seed_draws_the_same_faults() -> None:
