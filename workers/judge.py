@@ -190,7 +190,9 @@ class _Batch:
     def score(self, decoded: list[tuple[Waiting, Decoded]], clock: "Clock") -> list[NewResult]:
         with self.device():
             clock.lap("device_ms", len(decoded))
+            begun = time.perf_counter()
             scored = self.scorer.score([image.array for _, image in decoded])
+            self.runtime.note_speed(len(decoded), time.perf_counter() - begun)
         clock.lap("score_ms", len(decoded))
         settings = self.runtime.settings
         waited = max(0.0, (self.begun - self.delivery.queued_at).total_seconds() * 1000)

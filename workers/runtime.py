@@ -42,8 +42,20 @@ class Runtime:
     threads: ThreadPoolExecutor
     # One thread uses the device at a time: what the others prepare or record meanwhile needs none.
     using_device: Lock = field(default_factory=Lock)
+    # How long the model took for an image lately; None before the first batch.
+    image_s: float | None = None
     _loading: Lock = field(default_factory=Lock)
     _scorers: OrderedDict[str, Scorer] = field(default_factory=OrderedDict)
+
+    def note_speed(self, images: int, seconds: float) -> None:
+        """Note how long the device took for so many images."""
+        now = seconds / images
+        self.image_s = now if self.image_s is None else 0.7 * self.image_s + 0.3 * now
+
+    def images_at_once(self) -> int:
+        """Give how many images make a batch that the model takes `batch_s` for, at most `batch_images`."""
+        most = self.settings.batch_images
+        return most if not self.image_s else max(1, min(most, round(self.settings.batch_s / self.image_s)))
 
     def scorer(self, version: ModelVersion) -> Scorer:
         """Give the loaded model of a version, loading it at need and dropping the least recently used.

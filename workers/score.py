@@ -58,6 +58,7 @@ def score(requests: Sequence[SimpleRequest]) -> set[str]:
     try:
         return _settle(requests)
     finally:
+        score.batch_weight = runtime().images_at_once()
         score.rest()
 
 

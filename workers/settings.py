@@ -39,6 +39,12 @@ class WorkerSettings(Settings):
         le=1024,
         description="Images that a scoring worker gathers, scores and commits in one transaction.",
     )
+    batch_s: float = Field(
+        default=0.4,
+        gt=0,
+        description="Seconds that a model may take for a batch: a slow one gets fewer images at once, so that the "
+        "first needn't wait for the last.",
+    )
     torch_threads: int = Field(
         default=0,
         ge=0,

@@ -22,7 +22,7 @@ def installed() -> list[str]:
 
 def command(name: str, port: int, processes: int) -> list[str]:
     """Give the module that serves, with its arguments."""
-    own = ["--address", "127.0.0.1", "--log-level", "warning"] if name == "mosec" else []
+    own = ["--address", "127.0.0.1", "--timeout", "120000"] if name == "mosec" else []
     return [f"benchmarks.pipeline.peer_{name}", "--port", str(port), *own, "--num", str(processes)]
 
 

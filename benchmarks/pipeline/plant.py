@@ -70,6 +70,19 @@ class Plant:
         """Memory that is each part's alone and what it shares, by its share (PSS), in megabytes."""
         return {part: sum(map(_memory_mb, ones)) for part, ones in self.processes.items()}
 
+    def pause(self, *parts: str) -> None:
+        """Stop what is not measured now: some are busy while they wait."""
+        for one in self._members(parts):
+            one.suspend()
+
+    def go_on(self, *parts: str) -> None:
+        for one in self._members(parts):
+            one.resume()
+
+    def _members(self, parts: Sequence[str]) -> list[psutil.Process]:
+        found = [member for part in parts for one in self.processes.get(part, []) for member in _family(one)]
+        return [one for one in found if one.is_running()]
+
     def end(self, part: str) -> None:
         _end(self.processes.pop(part, []))
 
@@ -114,6 +127,9 @@ def _memory_mb(process: psutil.Process) -> float:
 
 def _end(processes: Sequence[psutil.Process]) -> None:
     everyone = [member for one in processes for member in _family(one)]
+    for one in everyone:
+        if one.is_running():
+            one.resume()
     for one in processes:
         if one.is_running():
             one.terminate()

@@ -10,8 +10,8 @@ the turns is told.
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from socket import socket
@@ -85,17 +85,22 @@ class _Run:
         guess = max(1.0, ideal(2.0))
         ours.run(self.plant, self.files, 64)  # loads the model
         ours.run(self.plant, self.files, 16, per_image=True)
+        self.plant.pause(*self._others())
         for turn in range(asked.turns):
             say(f"turn {turn + 1} of {asked.turns}")
             count = max(64, int(guess * asked.seconds))
             rates.setdefault("bare", []).append(model(asked.seconds))
             rates.setdefault("ideal", []).append(ideal(asked.seconds))
-            kept["durable"] = ours.run(self.plant, self.files, count)
+            with self._alone("workers"):
+                kept["durable"] = ours.run(self.plant, self.files, count)
             rates.setdefault("durable", []).append(kept["durable"].images_per_s)
-            kept["celery_per_image"] = ours.run(self.plant, self.files, max(64, count // 2), per_image=True)
+            with self._alone("per_image"):
+                few = max(64, count // 2)
+                kept["celery_per_image"] = ours.run(self.plant, self.files, few, per_image=True)
             rates.setdefault("celery_per_image", []).append(kept["celery_per_image"].images_per_s)
             for name, port in self.ports.items():
-                seconds, _ = peers.feed(name, port, self.some, count, None)
+                with self._alone(name):
+                    seconds, _ = peers.feed(name, port, self.some, count, None)
                 rates.setdefault(name, []).append(count / seconds)
         middle = {name: statistics.median(ones) for name, ones in rates.items()}
         latencies = self._latencies(middle)
@@ -105,6 +110,15 @@ class _Run:
         report = self._report(rates, middle, kept, latencies)
         report["standin"] = self._standin()
         return report
+
+    def _others(self) -> list[str]:
+        return ["workers", "per_image", *self.ports]
+
+    @contextmanager
+    def _alone(self, part: str) -> Iterator[None]:
+        self.plant.go_on(part)
+        yield
+        self.plant.pause(part)
 
     def _start_peers(self) -> None:
         for name in peers.installed():
@@ -127,15 +141,16 @@ class _Run:
             for name in ("durable", "celery_per_image", *self.ports):
                 rate = middle[name] * load
                 count = max(64, int(rate * self.asked.seconds))
-                if name in self.ports:
-                    _, milliseconds = peers.feed(name, self.ports[name], self.some, count, rate)
-                else:
-                    per_image = name == "celery_per_image"
-                    milliseconds = list(
-                        ours.run(self.plant, self.files, count, rate, per_image=per_image).latencies_ms
-                    )
+                with self._alone("workers" if name == "durable" else name.removeprefix("celery_")):
+                    milliseconds = self._fed(name, count, rate)
                 found.setdefault(name, {})[f"{load:.2f}"] = ours.quantiles(milliseconds)
         return found
+
+    def _fed(self, name: str, count: int, rate: float) -> list[float]:
+        if name in self.ports:
+            return peers.feed(name, self.ports[name], self.some, count, rate)[1]
+        per_image = name == "celery_per_image"
+        return list(ours.run(self.plant, self.files, count, rate, per_image=per_image).latencies_ms)
 
     def _standin(self) -> dict[str, Any]:
         found: dict[str, Any] = {"model_images_per_s": STANDIN_PER_S}
