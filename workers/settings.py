@@ -42,8 +42,8 @@ class WorkerSettings(Settings):
     batch_s: float = Field(
         default=0.4,
         gt=0,
-        description="Seconds that a model may take for a batch: a slow one gets fewer images at once, so that "
-        "the first needn't wait for the last.",
+        description="Seconds that a model may take for a batch: a slow one gets fewer images at once, so "
+        "that the first needn't wait for the last.",
     )
     torch_threads: int = Field(
         default=0,
