@@ -18,8 +18,6 @@ SHORT = (
     "sweeper killed",
     "broker emptied",
     "database killed",
-    "store gone",
-    "messages doubled",
     "poison kills",
 )
 # An isolation of poison takes four sweeps.
@@ -47,7 +45,7 @@ def test_nothing_is_lost_and_nothing_judged_twice_whatever_dies(home: Path, tmp_
         try:
             plant.start()
             report = run(
-                plant, seed=seed, faults=len(SHORT), inspections=300, rate=12.0, kinds=SHORT, say=say
+                plant, seed=seed, faults=len(SHORT), inspections=200, rate=12.0, kinds=SHORT, say=say
             )
         except Exception:
             say(f"FAULTS_SEED={seed}\n{plant.logs()}")
@@ -57,5 +55,5 @@ def test_nothing_is_lost_and_nothing_judged_twice_whatever_dies(home: Path, tmp_
     say(report.as_table())
     assert report.wrong == [], f"FAULTS_SEED={seed}"
     assert {one.kind for one in report.faults} == set(SHORT)
-    assert report.accepted == report.given >= 300
+    assert report.accepted == report.given >= 200
     assert report.accepted == report.judged + report.error

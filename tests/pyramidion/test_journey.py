@@ -12,6 +12,8 @@ from PIL import Image
 from capture.simulator import GOOD, SimulatedLine
 
 READY_S = 90.0
+# A model that says nothing, for tests of what is around it.
+QUICK = ("--size", "64", "--epochs", "1", "--augment", "none")
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +176,7 @@ def test_a_home_that_cannot_be_made_is_named(run: Any, words: tuple[str, ...]) -
 
 
 def test_the_device_of_the_command_line_goes_before_the_setting(run: Any, images: Path) -> None:
-    words = ("train", "p", "--images", str(images / "good"), "--size", "64")
+    words = ("train", "p", "--images", str(images / "good"), *QUICK)
     assert run(*words, env={"PYRAMIDION_DEVICE": "cuda:7"}).code == 1
     assert run(*words, "--device", "cpu", env={"PYRAMIDION_DEVICE": "cuda:7"}).code == 0
 
@@ -239,7 +241,7 @@ def test_ctrl_c_during_a_capture_loses_nothing(
     """Watching ends with Ctrl-C and exit code 0; what came meanwhile is accepted, broker or not."""
     import signal
 
-    assert run("train", "flange", "--images", str(images / "good"), "--size", "64").code == 0
+    assert run("train", "flange", "--images", str(images / "good"), *QUICK).code == 0
     line = tmp_path / "line"
     line.mkdir()
     log = tmp_path / "capture.log"
