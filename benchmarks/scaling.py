@@ -96,7 +96,7 @@ def measure(size: int, load: float, seconds: float) -> dict[str, Any]:
         some = pictures(None, 256)
         for number, data in enumerate(some):
             (files / f"{number:03}").write_bytes(data)
-        with plant(folder, quick_model(folder / "model", size, some)) as found:
+        with plant(folder, quick_model(folder / "model", size)) as found:
             ours.start_workers(found, 1, 1, STANDIN_PER_S)
             ours.run(found, files, 256)
             flat_out = ours.run(found, files, int(200 * seconds))

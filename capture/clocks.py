@@ -30,12 +30,11 @@ class StationClocks:
             before = self._told.get(station)
             if before is None:
                 before = flow.clock_ahead_s(session, station)
-            news[station] = off
+            news[station] = before  # a slow drift is news once it has come far
             if abs(off - before) > _TOLERATED_S or bool(off) != bool(before):
+                news[station] = off
                 actor = f"station {station}"[:255]
                 events.record(session, flow.CLOCK, actor, station, {"ahead_s": off}, at)
-            else:
-                news[station] = before  # a slow drift is news once it has come far
         return news
 
     def remember(self, told: dict[str, float]) -> None:

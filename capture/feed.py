@@ -166,7 +166,7 @@ class Feeder:
         most = self.settings.capture_ahead
         if self.waiting() < most / 2:
             self._warned = 0
-        elif self.waiting() > 0.8 * most and self._behind():
+        elif self.waiting() > 0.8 * most:
             self._warn(
                 1, f"the spool {self.spool.folder} fills: {self.waiting()} of at most {most} images wait"
             )

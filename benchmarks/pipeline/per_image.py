@@ -34,7 +34,7 @@ app.conf.update(task_default_queue=_QUEUE, task_ignore_result=True, worker_hijac
 
 
 @functools.cache
-def _opened() -> tuple[Context, Any]:
+def _opened() -> tuple[Context, Any, WorkerSettings]:
     import torch  # noqa: PLC0415  # in the pool's process, after the fork
 
     from model import bundle  # noqa: PLC0415
@@ -47,18 +47,18 @@ def _opened() -> tuple[Context, Any]:
     if version is None:
         raise SystemExit("no model is promoted")
     folder = bundles.fetch(version, context.store, context.settings.home / "bundles")
-    return context, Scorer(bundle.load(folder))
+    return context, Scorer(bundle.load(folder)), WorkerSettings()
 
 
 @app.task(name="judge_one")
 def judge_one(id_: str) -> None:
-    context, scorer = _opened()
+    context, scorer, settings = _opened()
     with context.reading() as session:
         waiting = inspections.waiting(session, [UUID(id_)])
     for one in waiting:
         image = scorer.decode(context.store.get(one.inspection.image_sha256))
         (said,) = scorer.score([image.array])
-        result = outcome.judged(WorkerSettings(), scorer, one.inspection, image, said, 1)
+        result = outcome.judged(settings, scorer, one.inspection, image, said, 1)
         result.timings["batch_images"] = 1
         with context.sessions.begin() as session:
             results.record(session, [result])

@@ -24,9 +24,9 @@ def pictures(folder: Path | None, size: int) -> list[bytes]:
     return [line.encode(line.part(index), "jpeg") for index in range(_DIFFERENT)]
 
 
-def quick_model(folder: Path, size: int, images: list[bytes]) -> BundlePaths:
+def quick_model(folder: Path, size: int) -> BundlePaths:
     """Train the default preset for one epoch: what it says is worth little, and takes as long as ever."""
     line = SimulatedLine(seed=8, size=size)
     good = [line.encode(line.part(index, GOOD), "jpeg") for index in range(32)]
     config = configure("pyramid", size=(size, size), epochs=1, augment="none")
-    return bundle.save(training.train(good + images[:0], config), folder, product=PRODUCT)
+    return bundle.save(training.train(good, config), folder, product=PRODUCT)

@@ -144,7 +144,7 @@ def plant(folder: Path, made: BundlePaths, **settings: str) -> Iterator[Plant]:
     """Give a plant with its model promoted and no worker yet; PostgreSQL notes when what was committed."""
     with ExitStack() as stack:
         home = folder / "home"
-        engine = stack.enter_context(empty_database("postgresql", folder / "db"))
+        engine = stack.enter_context(empty_database("postgresql", folder / "db", commit_times=True))
         embedded = broker.prepare(home)
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("PYRAMIDION_")},

@@ -56,7 +56,7 @@ def run(asked: Asked) -> dict[str, Any]:
         for number, data in enumerate(some):
             (files / f"{number:03}").write_bytes(data)
         asked.say("training a model for it" if asked.model is None else "loading the model")
-        made = asked.model or quick_model(folder / "model", asked.size, some)
+        made = asked.model or quick_model(folder / "model", asked.size)
         found = stack.enter_context(plant(folder, made))
         return _Run(asked, folder, files, some, made, found).measure()
 

@@ -37,7 +37,6 @@ def worker(
     context = open_context()
     if queue != "housekeeping":
         context.require_images()
-    if queue != "housekeeping":
         from workers.runtime import runtime
 
         runtime()
