@@ -67,7 +67,8 @@ def decode(data: bytes, *, channels: int, size: tuple[int, int], max_pixels: int
     wide = straight.mode in _WIDE_MODES or straight.mode.startswith("I;16")
     pixels = _wide(straight, (width, height)) if wide else _narrow(straight, (width, height), channels)
     if pixels.ndim == 2:
-        pixels = cast("Pixels", np.repeat(pixels[:, :, None], channels, axis=2))
+        pixels = pixels[:, :, None]
+        pixels = pixels if channels == 1 else cast("Pixels", np.repeat(pixels, channels, axis=2))
     return Decoded(pixels, width=upright[0], height=upright[1])
 
 

@@ -9,8 +9,8 @@ busy, so a slow model gets many batches of one. Here what arrives while nothing 
 else messages gather, up to `batch_weight` a batch, while as many batches are on their way as the pool has
 threads: one that is made ready, one that the model works on, one that is being recorded.
 
-Sharing: a prefetch counts messages, of one image or of 64. Here a process takes no more than the batches on
-their way and one that gathers, by weight; the rest is left to other workers.
+Sharing: a prefetch counts messages, of one image or of 16. Here a process takes messages while what it holds
+weighs less than `room`; the rest is left to other workers.
 """
 
 import threading
@@ -32,6 +32,7 @@ class DurableBatches(Batches):
     abstract = True
     batch_weight = 64
     batches_at_once = 1
+    room = 128
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,9 +91,10 @@ class DurableBatches(Batches):
         if qos is self._qos:
             return
         self._qos, may = qos, qos.can_consume
-        room = self.batch_weight * (self.batches_at_once + 1)
-        # A copy: other threads settle meanwhile.
-        qos.can_consume = lambda: may() and sum(list(self._weights.values())) < room
+        qos.can_consume = lambda: may() and self._has_room()
+
+    def _has_room(self) -> bool:
+        return sum(list(self._weights.values())) < self.room  # a copy: other threads settle meanwhile
 
     def _count_in(self, request: Request) -> None:
         if request.id not in self._weights:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TypeVar
 from uuid import UUID
 
 import torch
@@ -29,11 +30,14 @@ from db.results import NewResult
 from db.tables import ModelVersion
 from model.bundle import BundleError
 from model.images import Decoded, UnreadableImageError
-from model.scoring import Scorer
+from model.scoring import Scored, Scorer
 from workers import outcome
 from workers.runtime import DeviceLostError, Runtime
 
 logger = get_task_logger(__name__)
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 # Images that a thread decodes or encodes in one go: handing it each alone costs as much as a small one takes.
 _TURN = 8
@@ -85,28 +89,38 @@ def _judge_product(runtime: Runtime, delivery: Delivery, version: ModelVersion, 
     except (BundleError, ImageStoreError) as error:
         logger.error("images of %s wait: %s", version.product, error)  # noqa: TRY400  # it says it all
         return 0
-    batch = _Batch(runtime, delivery, scorer, time.perf_counter(), datetime.now(UTC))
-    readable = batch.read(group)
-    # The store answered and the model is there: from here on a failure is the image's own.
-    together = [(one, data) for one, data in readable if delivery.attempts_before(one) == 0]
-    alone = [(one, data) for one, data in readable if delivery.attempts_before(one) > 0]
-    batch.count([one for one, _ in together if delivery.redelivered or one.queued_again], "delivered again")
-    batch.judge(together)
+    fresh = [one for one in group if delivery.attempts_before(one) == 0]
     # The least tried first: should one of them take the worker down, the others have their verdicts.
-    for one, data in sorted(alone, key=lambda pair: pair[0].attempts):
-        batch.judge_alone(one, data)
-    return batch.added
+    tried = sorted((one for one in group if delivery.attempts_before(one) > 0), key=lambda one: one.attempts)
+    added = 0
+    while fresh:
+        # What is judged is committed at once: the first image of many needn't wait for the last.
+        most = runtime.images_at_once()
+        some, fresh = fresh[:most], fresh[most:]
+        batch = _Batch(runtime, delivery, scorer)
+        readable = batch.read(some)
+        # The store answered and the model is there: from here on a failure is the image's own.
+        again = [one for one, _ in readable if delivery.redelivered or one.queued_again]
+        batch.count(again, "delivered again")
+        batch.judge(readable)
+        added += batch.added
+    for one in tried:
+        batch = _Batch(runtime, delivery, scorer)
+        for _, data in batch.read([one]):
+            batch.judge_alone(one, data)
+        added += batch.added
+    return added
 
 
 @dataclass
 class _Batch:
-    """One product's part of a delivery on its way through the model."""
+    """Images of one product on their way through the model."""
 
     runtime: Runtime
     delivery: Delivery
     scorer: Scorer
-    started: float
-    begun: datetime
+    started: float = field(default_factory=time.perf_counter)
+    begun: datetime = field(default_factory=lambda: datetime.now(UTC))
     added: int = 0
 
     def read(self, group: list[Waiting]) -> list[tuple[Waiting, bytes]]:
@@ -170,12 +184,8 @@ class _Batch:
             except (UnreadableImageError, MemoryError) as error:
                 return error
 
-        def some(start: int) -> list[Decoded | UnreadableImageError | MemoryError]:
-            return [attempt(data) for _, data in readable[start : start + _TURN]]
-
         decoded = []
-        turns = self.runtime.threads.map(some, range(0, len(readable), _TURN))
-        images = (image for found in turns for image in found)
+        images = self.in_turns(lambda pair: attempt(pair[1]), readable)
         for (one, _), image in zip(readable, images, strict=True):
             self.delivery.progressed()
             if isinstance(image, UnreadableImageError):
@@ -197,21 +207,29 @@ class _Batch:
         settings = self.runtime.settings
         waited = max(0.0, (self.begun - self.delivery.queued_at).total_seconds() * 1000)
 
-        pairs = list(zip(decoded, scored, strict=True))
+        def finish(pair: tuple[tuple[Waiting, Decoded], Scored]) -> NewResult:
+            (one, image), said = pair
+            return outcome.judged(
+                settings, self.scorer, one.inspection, image, said, max(1, self.attempts(one))
+            )
 
-        def finish(start: int) -> list[NewResult]:
-            return [
-                outcome.judged(settings, self.scorer, one.inspection, image, said, max(1, self.attempts(one)))
-                for (one, image), said in pairs[start : start + _TURN]
-            ]
-
-        turns = range(0, len(decoded), _TURN)
-        fresh = [one for some in self.runtime.threads.map(finish, turns) for one in some]
+        fresh = self.in_turns(finish, list(zip(decoded, scored, strict=True)))
         clock.lap("encode_ms", len(decoded))
         for result in fresh:
             result.timings.update(clock.laps, queue_ms=waited, total_ms=clock.total_ms())
             result.timings["batch_images"] = len(decoded)
         return fresh
+
+    def in_turns(self, work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
+        """Do the same with each of many in several threads; few don't pay for being handed over."""
+        if len(items) <= _TURN:
+            return [work(one) for one in items]
+        turns = [items[start : start + _TURN] for start in range(0, len(items), _TURN)]
+        return [
+            done
+            for some in self.runtime.threads.map(lambda turn: [work(one) for one in turn], turns)
+            for done in some
+        ]
 
     @contextmanager
     def device(self) -> Iterator[None]:

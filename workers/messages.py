@@ -7,7 +7,8 @@ from typing import Any, Final
 from uuid import UUID
 
 VERSION: Final = 1
-MAX_IDS: Final = 64
+# Few: a message goes to one worker whole, and the last of a rush shouldn't keep one busy alone.
+MAX_IDS: Final = 16
 
 
 class UnknownMessageError(ValueError):
@@ -16,7 +17,7 @@ class UnknownMessageError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ScoreMessage:
-    """1 to 64 inspections that wait for a verdict, and when they were queued (UTC)."""
+    """1 to 16 inspections that wait for a verdict, and when they were queued (UTC)."""
 
     ids: tuple[UUID, ...]
     enqueued_at: datetime
@@ -47,7 +48,7 @@ class ScoreMessage:
 
 
 def messages(ids: Sequence[UUID], enqueued_at: datetime) -> list[ScoreMessage]:
-    """Cut any number of ids into messages of at most 64."""
+    """Cut any number of ids into messages of at most 16."""
     return [
         ScoreMessage(tuple(ids[start : start + MAX_IDS]), enqueued_at)
         for start in range(0, len(ids), MAX_IDS)

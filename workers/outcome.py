@@ -32,7 +32,7 @@ def judged(
         timings={},
         regions=[dataclasses.asdict(region) for region in found],
         error=None,
-        map=NewMap(**dataclasses.asdict(encode_map(scored.map, bits=settings.map_bits))),
+        map=NewMap(**vars(encode_map(scored.map, bits=settings.map_bits))),
     )
 
 

@@ -24,7 +24,7 @@ class BrokerUnavailableError(Exception):
 
 
 def enqueue(ids: Sequence[UUID], *, at: datetime | None = None) -> None:
-    """Queue accepted inspections for scoring, up to 64 to a message.
+    """Queue accepted inspections for scoring, up to 16 to a message.
 
     Raises BrokerUnavailableError; some of the ids may be queued then, which is harmless:
     a verdict is unique however often its inspection is queued.

@@ -54,7 +54,14 @@ class Runtime:
 
     def images_at_once(self) -> int:
         """Give how many images make a batch that the model takes `batch_s` for, at most `batch_images`."""
-        most = self.settings.batch_images
+        return self.images_ahead(1)
+
+    def images_ahead(self, batches: int) -> int:
+        """Give how many images to hold, at most so many full batches: what the model does in `batch_s`.
+
+        More of a slow model's would wait here while another worker has nothing to do.
+        """
+        most = batches * self.settings.batch_images
         return most if not self.image_s else max(1, min(most, round(self.settings.batch_s / self.image_s)))
 
     def scorer(self, version: ModelVersion) -> Scorer:

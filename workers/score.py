@@ -59,6 +59,7 @@ def score(requests: Sequence[SimpleRequest]) -> set[str]:
         return _settle(requests)
     finally:
         score.batch_weight = runtime().images_at_once()
+        score.room = runtime().images_ahead(score.batches_at_once + 1)
         score.rest()
 
 
@@ -118,6 +119,7 @@ def set_up(instance: object, **_: object) -> None:
     settings = WorkerSettings()
     score.batch_weight = settings.batch_images
     score.batches_at_once = getattr(instance, "concurrency", None) or 1
+    score.room = score.batch_weight * (score.batches_at_once + 1)
     score.flush_every = settings.batch_images
     score.flush_interval = settings.batch_wait_s
     prefetch = app.conf.worker_prefetch_multiplier * (getattr(instance, "concurrency", None) or 1)

@@ -13,6 +13,7 @@ from queue import Queue
 from pyramidion.errors import UserError
 
 NAMES = ("litserve", "mosec")
+_IDLE_S = 2.0  # servers close connections that lie idle: uvicorn after 5 s
 _CLIENTS = 128  # requests under way at most: enough to fill two batches
 
 
@@ -48,8 +49,12 @@ def feed(
 
     def client() -> None:
         connection = HTTPConnection("127.0.0.1", port, timeout=120)
+        used = time.monotonic()
         while (item := waiting.get()) is not None:
             due, data = item
+            if time.monotonic() - used > _IDLE_S:
+                connection.close()  # the next request opens it anew
+            used = time.monotonic()
             connection.request("POST", path(name), *posted(name, data))
             response = connection.getresponse()
             body = response.read()

@@ -280,6 +280,24 @@ def test_a_lost_device_settles_nothing(
     assert verdicts(runtime.sessions, ids) == [None, None]
 
 
+def test_a_slow_models_images_have_their_verdicts_before_the_last_is_scored(
+    runtime: Runtime, champion: str, accept: Any, make_picture: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for one part of many must not wait for all: a slice is committed before the next begins."""
+    ids = accept([make_picture(seed) for seed in range(5)])
+    real, judged_before = Scorer.score, []
+
+    def score(self: Scorer, arrays: Any) -> Any:
+        judged_before.append((len(arrays), sum(one is not None for one in verdicts(runtime.sessions, ids))))
+        return real(self, arrays)
+
+    monkeypatch.setattr(runtime, "note_speed", lambda *_: None)
+    monkeypatch.setattr(Scorer, "score", score)
+    runtime.image_s = 0.2  # two in the 0.4 s of PYRAMIDION_BATCH_S
+    assert judge(runtime, Delivery(ids, QUEUED)) == 5
+    assert judged_before == [(2, 0), (2, 2), (1, 4)]
+
+
 def test_a_stored_verdict_can_be_replayed(
     runtime: Runtime, champion: str, accept: Any, make_picture: Any
 ) -> None:

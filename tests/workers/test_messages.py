@@ -38,6 +38,6 @@ def test_a_later_version_is_refused_rather_than_misread() -> None:
 
 
 @pytest.mark.parametrize("count", [0, MAX_IDS + 1])
-def test_a_message_carries_1_to_64_ids(count: int) -> None:
-    with pytest.raises(ValueError, match="1 to 64"):
+def test_a_message_carries_1_to_16_ids(count: int) -> None:
+    with pytest.raises(ValueError, match="1 to 16"):
         ScoreMessage(tuple(UUID(int=n) for n in range(count)), NOW)
