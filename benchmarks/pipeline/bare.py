@@ -49,6 +49,24 @@ def ideal(scorer: Scorer, pictures: Sequence[bytes], threads: int) -> Callable[[
     return lambda seconds: _rate(turn, len(some), seconds)
 
 
+def steps_ms(scorer: Scorer, pictures: Sequence[bytes]) -> dict[str, float]:
+    """Give the processor time in ms that an image takes to decode, and its map to encode."""
+    decoded = [scorer.decode(data) for data in pictures[:_BATCH]]
+    (said,) = scorer.score([decoded[0].array])
+    steps: dict[str, Callable[[], object]] = {
+        "decode": lambda: [scorer.decode(data) for data in pictures[:_BATCH]],
+        "encode": lambda: [encode_map(said.map) for _ in decoded],
+    }
+    found = {}
+    for name, step in steps.items():
+        step()
+        begun = time.process_time()
+        for _ in range(5):
+            step()
+        found[name] = round((time.process_time() - begun) * 1000 / 5 / len(decoded), 3)
+    return found
+
+
 def load(folder: Path) -> Scorer:
     return Scorer(bundle.load(folder))
 

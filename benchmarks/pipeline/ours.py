@@ -67,19 +67,33 @@ def _clients(client: Any) -> list[bytes]:
 
 
 def run(
-    plant: Plant, folder: Path, count: int, rate: float | None = None, *, per_image: bool = False
+    plant: Plant,
+    folder: Path,
+    count: int,
+    rate: float | None = None,
+    *,
+    per_image: bool = False,
+    queued_first: bool = False,
 ) -> Measured:
     """Let a station bring `count` parts, at a rate or as fast as it can, and wait for their verdicts.
 
     `per_image`: the same of benchmarks.pipeline.per_image instead, which has no batches.
+    `queued_first`: workers begin when the station has ended, so that it takes no processor from them.
     """
     begun = datetime.now(UTC)
+    if queued_first:
+        plant.pause("workers")
     before = plant.cpu_s()
     memory: dict[str, float] = {}
     module = "benchmarks.pipeline.per_image" if per_image else "benchmarks.pipeline.station"
     command = [module, str(folder), "--count", str(count)]
     command += [] if rate is None else ["--rate", str(rate)]
     station = plant.start("station", command, None)
+    started = None
+    if queued_first:
+        station.wait(_STALLED_S)
+        plant.go_on("workers")
+        started = time.time()
     judged, stalled = 0, time.monotonic() + _STALLED_S
     while judged < count:
         time.sleep(0.5)
@@ -100,7 +114,7 @@ def run(
     used["station"] = _station_ms(said) / count
     return Measured(
         images=count,
-        seconds=float(committed.max() - captured.min()),
+        seconds=float(committed.max() - (started or captured.min())),
         latencies_ms=list((committed - captured) * 1000),
         cpu_ms={part: round(ms, 3) for part, ms in used.items()},
         memory_mb={part: round(mb) for part, mb in memory.items()},

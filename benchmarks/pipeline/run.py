@@ -166,7 +166,18 @@ class _Run:
                 **_of(flat_out),
                 "latency_ms": {"0.50": half.latency_ms()},
             }
+            if workers == 1:
+                found["alone"] = self._alone_on_a_core()
         return found
+
+    def _alone_on_a_core(self) -> dict[str, Any]:
+        """Give what the worker does while no station takes a processor, and its cost beside the image's own:
+        decoding and map, which are measured here and now.
+        """
+        drained = ours.run(self.plant, self.files, int(200 * self.asked.seconds), queued_first=True)
+        steps = bare.steps_ms(bare.load(self.made.folder), self.some)
+        own = drained.cpu_ms["workers"] - sum(steps.values())
+        return {**_of(drained), "steps_ms": steps, "own_ms": round(own, 3)}
 
     def _report(
         self,
@@ -238,4 +249,13 @@ def table(report: dict[str, Any]) -> str:
             f"{row['images_per_s']:.0f} images/s, CPU ms an image {row['cpu_ms']}, "
             f"at 50 %: {row['latency_ms']['0.50']}"
         )
+    alone = standin["alone"]
+    lines.append(
+        f"one such worker with a core to itself: {alone['images_per_s']:.0f} images/s; CPU ms an image "
+        f"{alone['cpu_ms']['workers']}, of which {alone['own_ms']} are neither {_and(alone['steps_ms'])}"
+    )
     return "\n".join(lines)
+
+
+def _and(steps: dict[str, float]) -> str:
+    return " nor ".join(f"{name} ({ms})" for name, ms in steps.items())
