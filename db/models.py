@@ -10,10 +10,32 @@ from sqlalchemy.orm import Session
 
 from db import approvals, events
 from db.insert import insert_into, insert_missing
-from db.tables import ModelAlias, ModelVersion, Product
+from db.tables import Event, ModelAlias, ModelVersion, Product
 from db.text import require_name
 
 CHAMPION = "champion"
+PROMOTED = "model.promoted"
+
+
+class ChampionChangedError(Exception):
+    """Somebody else promoted a model meanwhile."""
+
+    def __init__(self, product: str, expected: str | None, found: str | None) -> None:
+        super().__init__(
+            f"{product!r} is judged by {found or 'no model'}, no longer by {expected or 'none'}: somebody "
+            "promoted a model meanwhile, and nothing was changed; `pyramidion audit events --kind model` "
+            "tells who and why"
+        )
+
+
+class NoFormerChampionError(Exception):
+    """There is nothing to go back to."""
+
+    def __init__(self, product: str) -> None:
+        super().__init__(
+            f"{product!r} was judged by no other model before: there is nothing to go back to; "
+            "`pyramidion models` lists its versions"
+        )
 
 
 class UnknownModelError(Exception):
@@ -100,6 +122,48 @@ def set_champion(
     product, and db.approvals.SignatureRequiredError.
     """
     approvals.require("promotion", signature)
+    _promote(session, product, version_id, actor, {"why": why, "signature": signature})
+
+
+def roll_back(
+    session: Session,
+    product: str,
+    expected: str,
+    actor: str,
+    why: str,
+    signature: dict[str, Any] | None = None,
+) -> str:
+    """Let the champion before `expected`, the present one, judge again; gives its version.
+
+    Once more goes one further back. Raises ChampionChangedError where another one judges by now,
+    NoFormerChampionError, and db.approvals.SignatureRequiredError.
+    """
+    approvals.require("promotion", signature)
+    _lock(session, product)
+    now = champion(session, product)
+    if now is None or now.id != expected:
+        raise ChampionChangedError(product, expected, None if now is None else now.id)
+    former = former_champion(session, product)
+    if former is None:
+        raise NoFormerChampionError(product)
+    _promote(session, product, former, actor, {"why": why, "rolled_back": True, "signature": signature})
+    return former
+
+
+def former_champion(session: Session, product: str) -> str | None:
+    """Give the version that judged before the present champion was promoted, as the events tell it."""
+    query = select(Event.detail).where(Event.kind == PROMOTED, Event.subject == product).order_by(Event.id)
+    reigns: list[str] = []
+    for detail in session.scalars(query):
+        if detail.get("rolled_back"):
+            reigns.pop()
+        elif reigns[-1:] != [detail["model"]]:
+            reigns.append(detail["model"])
+    return reigns[-2] if len(reigns) > 1 else None
+
+
+def _promote(session: Session, product: str, version_id: str, actor: str, detail: dict[str, Any]) -> None:
+    _lock(session, product)
     version = session.get(ModelVersion, version_id)
     if version is None or version.product != product:
         raise UnknownModelError(product, version_id)
@@ -110,13 +174,13 @@ def set_champion(
         .values(product=product, alias=CHAMPION, **change)
         .on_conflict_do_update(index_elements=[ModelAlias.product, ModelAlias.alias], set_=change)
     )
-    detail: dict[str, Any] = {
-        "model": version_id,
-        "before": None if before is None else before.id,
-        "why": why,
-    }
-    detail["signature"] = signature  # events.record leaves out what is None
-    events.record(session, "model.promoted", actor, product, detail)
+    detail = {"model": version_id, "before": None if before is None else before.id, **detail}
+    events.record(session, PROMOTED, actor, product, detail)  # a signature of None is left out
+
+
+def _lock(session: Session, product: str) -> None:
+    """Let one promotion of a product follow the other, so that each event's `before` is true."""
+    session.execute(select(Product.name).where(Product.name == product).with_for_update())
 
 
 def versions(session: Session, product: str | None = None) -> Sequence[ModelVersion]:

@@ -13,7 +13,7 @@ from db.history import UnknownInspectionError
 from db.imagestore import ImageStoreError
 from db.inspections import UnknownProductError
 from db.migrate import OutdatedDatabaseError
-from db.models import UnknownModelError
+from db.models import ChampionChangedError, NoFormerChampionError, UnknownModelError
 from db.settings import SettingsError
 from db.text import UnkeepableNameError
 from workers.queue import BrokerUnavailableError
@@ -40,6 +40,8 @@ _ALWAYS: tuple[type[Exception], ...] = (
     ImageStoreError,
     UnknownProductError,
     UnknownModelError,
+    ChampionChangedError,
+    NoFormerChampionError,
     UnknownInspectionError,
     NoBrokerError,
     BrokerUnavailableError,

@@ -1,7 +1,7 @@
 """`pyramidion models`: what can judge, and what does."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -10,6 +10,9 @@ from db import models as registry
 from pyramidion.errors import UserError
 from pyramidion.output import out, print_json
 from pyramidion.passwords import SignAs, password_of
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 app = typer.Typer(
     help="List model versions, and choose the one that judges a product.", invoke_without_command=True
@@ -72,9 +75,6 @@ def promote(
     sign_as: SignAs = None,
 ) -> None:
     """Let a model version judge PRODUCT from now on; workers take it up with their next batch."""
-    import getpass
-
-    from db import signatures
     from pyramidion.context import open_context
 
     context = open_context()
@@ -85,7 +85,45 @@ def promote(
             raise UserError(f"{version!r} begins {len(found)} versions of {product}: give more of it")
         if not found:
             raise registry.UnknownModelError(product, version)
-        signature = signatures.approval(session, "promotion", sign_as, password, f"approval: {why}")
-        actor = getpass.getuser() if signature is None else signature["user"]
+        actor, signature = _who(session, sign_as, password, why)
         registry.set_champion(session, product, found[0], actor, why, signature)
-    out.print(f"{product} is judged by {found[0][:12]} from now on")
+    _say_who_judges(product, found[0])
+
+
+@app.command()
+def rollback(
+    product: Annotated[str, typer.Argument(help="The product whose former model shall judge again.")],
+    why: Annotated[
+        str, typer.Option(help="Reason, kept in the audit trail.")
+    ] = "rolled back at the command line",
+    sign_as: SignAs = None,
+) -> None:
+    """Let the model that judged PRODUCT before judge it again; once more goes one further back."""
+    from pyramidion.context import open_context
+
+    context = open_context()
+    with context.reading() as session:
+        now = registry.champion(session, product)
+        if now is None or registry.former_champion(session, product) is None:
+            raise registry.NoFormerChampionError(product)
+    password = password_of(sign_as)
+    with context.sessions.begin() as session:
+        actor, signature = _who(session, sign_as, password, why)
+        former = registry.roll_back(session, product, now.id, actor, why, signature)
+    _say_who_judges(product, former)
+
+
+def _who(
+    session: "Session", sign_as: str | None, password: str | None, why: str
+) -> tuple[str, dict[str, Any] | None]:
+    """Give the actor, and the signature where one is given."""
+    import getpass
+
+    from db import signatures
+
+    signature = signatures.approval(session, "promotion", sign_as, password, f"approval: {why}")
+    return (getpass.getuser() if signature is None else signature["user"]), signature
+
+
+def _say_who_judges(product: str, version: str) -> None:
+    out.print(f"{product} is judged by {version[:12]} from now on; workers take it up with their next batch")

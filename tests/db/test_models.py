@@ -104,6 +104,52 @@ def test_competing_promotions_leave_one_champion(
         assert len(session.scalars(select(Event)).all()) == 4
 
 
+def test_rolling_back_goes_back_one_champion_each_time(
+    sessions: sessionmaker[Session], trained: Callable[..., str]
+) -> None:
+    first, second, third = trained(1), trained(2), trained(3)
+    for version in (first, second, second, third):
+        with sessions.begin() as session:
+            models.set_champion(session, "tile", version, "ada", "better")
+    for now, former in ((third, second), (second, first)):
+        with sessions.begin() as session:
+            assert models.roll_back(session, "tile", now, "ada", "worse") == former
+    with (
+        pytest.raises(models.NoFormerChampionError, match="nothing to go back to"),
+        sessions.begin() as session,
+    ):
+        models.roll_back(session, "tile", first, "ada", "worse")
+    with sessions.begin() as session:
+        models.set_champion(session, "tile", third, "ada", "after all")
+        assert models.former_champion(session, "tile") == first
+    with sessions() as session:
+        trail = session.scalars(select(Event).order_by(Event.id)).all()
+    assert trail[4].detail == {"model": second, "before": third, "why": "worse", "rolled_back": True}
+
+
+def test_nobody_rolls_back_what_another_has_promoted_meanwhile(
+    sessions: sessionmaker[Session], trained: Callable[..., str]
+) -> None:
+    """Two people who see a bad model both go back: the second must not go back from the first one's cure."""
+    first, second, third = trained(1), trained(2), trained(3)
+    for version in (first, second, third):
+        with sessions.begin() as session:
+            models.set_champion(session, "tile", version, "ada", "better")
+
+    def roll_back(_: int) -> str:
+        with sessions.begin() as session:
+            return models.roll_back(session, "tile", third, "ada", "worse")
+
+    with ThreadPoolExecutor(2) as pool:
+        acts = [pool.submit(roll_back, number) for number in range(2)]
+    refused = [act.exception() for act in acts if act.exception() is not None]
+    assert [type(one) for one in refused] == [models.ChampionChangedError]
+    with sessions() as session:
+        champion = models.champion(session, "tile")
+    assert champion is not None
+    assert champion.id == second
+
+
 def test_an_event_keeps_its_detail_readable(sessions: sessionmaker[Session]) -> None:
     detail = {"file": "caf\udce9.png", "reasons": ["nul \0"], "size": 0, "nested": {"none": None}}
     with sessions.begin() as session:

@@ -136,6 +136,7 @@ def test_a_model_is_promoted_by_who_signs_for_it(
     shown = type_("audit", "events", "--kind", "model").stdout
     assert "model.promoted tile by ada, model " in shown
     assert "; signed by Ada Lovelace (ada) at 20" in shown
+    assert "nothing to go back to" in said(type_("models", "rollback", "tile"))
     assert type_("audit", "seal").exit_code == 0
     assert type_("audit", "verify").exit_code == 0
 
