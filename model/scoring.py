@@ -28,6 +28,7 @@ class Scorer:
         self._bf16 = bf16 and has_fast_bf16(self._device)
         self._band = band
         self._detector = for_scoring(bundle.detector, self._device)
+        self.weights_bytes = sum(one.nbytes for one in bundle.detector.state_dict().values())
         self.version = bundle.version
         self.threshold = bundle.calibration.threshold
         self.size = bundle.detector.config.size

@@ -87,9 +87,12 @@ class Runtime:
             checked = bundle.load(bundles.fetch_again(version, self.store, self.bundles))
         loaded = self.scorer_of(checked)
         self._scorers[version.id] = loaded
-        while len(self._scorers) > self.settings.models_kept:
+        while len(self._scorers) > 1 and self._loaded_bytes() > self.settings.models_max_bytes:
             self._scorers.popitem(last=False)
         return loaded
+
+    def _loaded_bytes(self) -> int:
+        return sum(one.weights_bytes for one in self._scorers.values())
 
     def scorer_of(self, loaded: bundle.Bundle) -> Scorer:
         """Make a scorer that works as the settings say."""

@@ -55,10 +55,11 @@ class WorkerSettings(Settings):
     decode_threads: int = Field(
         default=2, ge=1, le=64, description="Threads that decode images and encode maps beside the model."
     )
-    models_kept: int = Field(
-        default=4,
-        ge=1,
-        description="Models that a worker keeps loaded; the least recently used goes first.",
+    models_max_bytes: int = Field(
+        default=2 * 1024**3,
+        ge=0,
+        description="Bytes of models that a worker keeps loaded, by the size of their weights; the least "
+        "recently used goes first, the one in use stays.",
     )
     max_image_pixels: int = Field(
         default=89_478_485,

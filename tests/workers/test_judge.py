@@ -1,7 +1,8 @@
 """What becomes of every kind of image, on both databases."""
 
+import copy
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -317,17 +318,20 @@ def test_a_stored_verdict_can_be_replayed(
     assert scorer.threshold == detail.result.threshold
 
 
-def test_only_so_many_models_are_kept(
-    runtime: Runtime, champion: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_loaded_models_take_no_more_memory_than_they_may(runtime: Runtime, champion: str) -> None:
     with runtime.sessions() as session:
         version = models.champion(session, "plate")
     assert version is not None
-    runtime.settings.models_kept = 1
-    first: Callable[[], Any] = lambda: runtime.scorer(version)  # noqa: E731
-    assert first() is first()
-    runtime._scorers["another"] = first()
-    runtime._scorers.move_to_end(version.id, last=False)
+    first = runtime.scorer(version)
+    assert runtime.scorer(version) is first
+    assert first.weights_bytes > 10_000
+    others = [copy.copy(first) for _ in range(3)]
+    runtime.settings.models_max_bytes = 3 * first.weights_bytes
     del runtime._scorers[version.id]
-    first()
+    runtime._scorers.update({f"other {number}": one for number, one in enumerate(others)})
+    runtime.scorer(version)
+    assert list(runtime._scorers) == ["other 1", "other 2", version.id]
+    runtime.settings.models_max_bytes = 0  # the one in use stays
+    del runtime._scorers[version.id]
+    runtime.scorer(version)
     assert list(runtime._scorers) == [version.id]
