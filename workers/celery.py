@@ -11,10 +11,11 @@ from celery import Celery
 from celery.schedules import crontab
 from kombu.entity import Queue
 
+from workers.messages import VERSION, known_queues, queue_of
 from workers.settings import WorkerSettings
 
 SOCKET_TIMEOUT_S = 10
-SCORE, TRAIN, HOUSEKEEPING = "score", "train", "housekeeping"
+TRAIN, HOUSEKEEPING = "train", "housekeeping"
 
 
 class Configuration(Mapping[str, Any]):
@@ -55,10 +56,10 @@ def configuration(settings: WorkerSettings) -> dict[str, Any]:
             "socket_timeout": SOCKET_TIMEOUT_S,
             "socket_keepalive": True,
         },
-        "task_queues": [Queue(name) for name in (SCORE, TRAIN, HOUSEKEEPING)],
+        "task_queues": [Queue(name) for name in (*known_queues(), TRAIN, HOUSEKEEPING)],
         "task_default_queue": HOUSEKEEPING,
         "task_routes": {
-            "workers.score": {"queue": SCORE},
+            "workers.score": {"queue": queue_of(VERSION)},
             "workers.train": {"queue": TRAIN},
             "workers.replay": {"queue": TRAIN},  # who trains has a model's libraries, and time
             "workers.retain": {"queue": TRAIN},

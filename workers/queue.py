@@ -2,8 +2,10 @@
 
 import base64
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any, Final
 from uuid import UUID
 
 from kombu.exceptions import OperationalError
@@ -11,12 +13,21 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from workers import holding
-from workers.celery import SCORE, app
-from workers.messages import ScoreMessage, UnknownMessageError, messages
+from workers.celery import app
+from workers.messages import (
+    KNOWN,
+    VERSION,
+    ScoreMessage,
+    UnknownMessageError,
+    known_queues,
+    messages,
+    queue_of,
+)
 from workers.settings import NoBrokerError, WorkerSettings
 
 # A station must not hang on a dead broker: the rows are committed and the sweeper will queue them.
 _RETRY = {"max_retries": 1, "interval_start": 0.1, "interval_max": 0.5}
+_OF_A_VERSION: Final = re.compile(rb"score(?:\.v(\d+))?")  # as workers.messages.queue_of names it
 
 
 class BrokerUnavailableError(Exception):
@@ -35,7 +46,7 @@ def enqueue(ids: Sequence[UUID], *, at: datetime | None = None) -> None:
                 app.send_task(
                     "workers.score",
                     args=[message.to_json()],
-                    queue=SCORE,
+                    queue=queue_of(VERSION),
                     producer=producer,
                     retry=True,
                     retry_policy=_RETRY,
@@ -45,6 +56,24 @@ def enqueue(ids: Sequence[UUID], *, at: datetime | None = None) -> None:
             f"cannot queue {len(ids)} inspections ({error}); they are accepted and will be queued "
             "when the broker is back. Check it with `pyramidion doctor`"
         ) from error
+
+
+def move(version: int, args: Sequence[Any], id_: str) -> None:
+    """Put a message of another version, untouched, where workers that know it look for it.
+
+    Raises BrokerUnavailableError.
+    """
+    try:
+        app.send_task(
+            "workers.score",
+            args=args,
+            task_id=id_,
+            queue=queue_of(version),
+            retry=True,
+            retry_policy=_RETRY,
+        )
+    except (OperationalError, OSError) as error:
+        raise BrokerUnavailableError(f"cannot move a message to {queue_of(version)}: {error}") from error
 
 
 def request_training(product: str) -> None:
@@ -63,22 +92,41 @@ def connect(settings: WorkerSettings) -> Redis:
 
 
 def depth(client: Redis) -> int:
-    """How many messages wait in the scoring queue; raises BrokerUnavailableError."""
+    """How many messages wait that workers of this release can read; raises BrokerUnavailableError."""
     try:
-        return int(client.llen(SCORE))
+        return sum(int(client.llen(name)) for name in known_queues())
     except RedisError as error:
         raise BrokerUnavailableError(f"cannot read the scoring queue: {error}") from error
+
+
+def of_other_versions(client: Redis) -> dict[int, int]:
+    """How many messages wait for a worker of another release, by version; raises BrokerUnavailableError."""
+    found = {}
+    try:
+        for key in client.scan_iter(match="score*", count=1000):
+            named = _OF_A_VERSION.fullmatch(key)
+            version = int(named[1] or 1) if named else None
+            if version is not None and version not in KNOWN:
+                found[version] = int(client.llen(key))
+    except RedisError as error:
+        raise BrokerUnavailableError(f"cannot read the scoring queues: {error}") from error
+    return dict(sorted(found.items()))
 
 
 def oldest_waiting(client: Redis) -> datetime | None:
-    """When the message at the head of the scoring queue was queued; None for an empty queue.
+    """When the oldest message at the head of a scoring queue was queued; None where nothing waits.
 
-    The queue is first in, first out: an inspection queued earlier than its head has left it.
+    A queue is first in, first out: an inspection queued earlier than the heads has left all queues, save
+    those of versions that this release can't read (docs/adr/0026-versions-of-messages.md).
     """
     try:
-        head = client.lindex(SCORE, -1)  # kombu pushes left and pops right
+        heads = [client.lindex(name, -1) for name in known_queues()]  # kombu pushes left and pops right
     except RedisError as error:
         raise BrokerUnavailableError(f"cannot read the scoring queue: {error}") from error
+    return min((one for one in map(_queued_at, heads) if one is not None), default=None)
+
+
+def _queued_at(head: Any) -> datetime | None:
     if head is None:
         return None
     try:

@@ -14,10 +14,10 @@ from celery_batches import SimpleRequest
 from db.outage import UNAVAILABLE, sentence
 from workers import queue
 from workers.batches import DurableBatches
-from workers.celery import SCORE, app
+from workers.celery import app
 from workers.holding import Holding
 from workers.judge import Delivery, judge
-from workers.messages import ScoreMessage, UnknownMessageError
+from workers.messages import KNOWN, ScoreMessage, UnknownMessageError, known_queues, queue_of, version_of
 from workers.runtime import DeviceLostError, runtime
 from workers.settings import WorkerSettings
 from workers.watchdog import Watchdog
@@ -25,6 +25,7 @@ from workers.watchdog import Watchdog
 logger = get_task_logger(__name__)
 
 _stopping = False
+_moved: set[int] = set()  # versions of which it was said
 
 
 class ScoreBatches(DurableBatches):
@@ -65,17 +66,40 @@ def score(requests: Sequence[SimpleRequest]) -> set[str]:
 
 def _settle(requests: Sequence[SimpleRequest]) -> set[str]:
     readable = [(request, message) for request in requests if (message := read(request)) is not None]
-    unread = {request.id for request in requests} - {request.id for request, _ in readable}
-    if unread:
-        # Only the hint is dropped: the inspections stand in the database, and a sweeper of this release
-        # queues them again in words that its workers know.
-        logger.warning("dropped %d messages of an unknown version", len(unread))
+    settled = _pass_on([request for request in requests if read(request) is None])
     again = [one for one in readable if (one[0].delivery_info or {}).get("redelivered")]
     fresh = [one for one in readable if one not in again]
-    settled = set(unread)
     for group, redelivered in ((fresh, False), (again, True)):
         if group and _judge([message for _, message in group], redelivered=redelivered):
             settled |= {request.id for request, _ in group}
+    return settled
+
+
+def _pass_on(requests: list[SimpleRequest]) -> set[str]:
+    """Leave to other releases what is theirs, and drop garbage; gives the ids of what is settled."""
+    settled = set()
+    garbage = 0
+    for request in requests:
+        version = version_of(request.args[0] if request.args else None)
+        if version is None or version in KNOWN:
+            garbage += 1  # only a hint: inspections that it may have meant stand in the database
+        else:
+            try:
+                queue.move(version, request.args, request.id)
+            except queue.BrokerUnavailableError as error:
+                logger.warning("a message of version %d goes back to the queue: %s", version, error)
+                continue
+            if version not in _moved:
+                _moved.add(version)
+                logger.warning(
+                    "messages of version %d arrive, which this release can't read: they wait in the queue %s "
+                    "for a worker of a newer one. Update the workers before the stations",
+                    version,
+                    queue_of(version),
+                )
+        settled.add(request.id)
+    if garbage:
+        logger.warning("dropped %d messages that are none of any version", garbage)
     return settled
 
 
@@ -114,7 +138,7 @@ def _judge(group: list[ScoreMessage], *, redelivered: bool) -> bool:
 @celeryd_after_setup.connect
 def set_up(instance: object, **_: object) -> None:
     """Take the batch size from the settings, and refuse a prefetch that would starve the batches."""
-    if SCORE not in getattr(instance, "app", app).amqp.queues.consume_from:
+    if not set(known_queues()) & set(getattr(instance, "app", app).amqp.queues.consume_from):
         return
     settings = WorkerSettings()
     score.batch_weight = settings.batch_images

@@ -121,6 +121,7 @@ def _broker() -> str:
     try:
         with queue.connect(settings) as client:
             waiting = queue.depth(client)
+            others = queue.of_other_versions(client)
             append_only = client.info("persistence").get("aof_enabled")
     except (RedisError, queue.BrokerUnavailableError) as error:
         raise UserError(
@@ -131,7 +132,11 @@ def _broker() -> str:
         if append_only
         else "; its append-only file is off: after a restart the sweeper must queue everything again"
     )
-    return f"{url}, {waiting} messages waiting{note}"
+    newer = "".join(
+        f"; {messages} messages of version {version} wait for a newer worker: update the workers"
+        for version, messages in others.items()
+    )
+    return f"{url}, {waiting} messages waiting{newer}{note}"
 
 
 def _device() -> str:

@@ -32,6 +32,7 @@ def worker(
         os.environ["PYRAMIDION_DEVICE"] = device
     from pyramidion.context import open_context
     from workers.celery import app
+    from workers.messages import known_queues
 
     # A database or an image store that cannot be used is told now, not by every batch.
     context = open_context()
@@ -44,7 +45,7 @@ def worker(
     app.worker_main(
         [
             "worker",
-            f"--queues={queue}",
+            f"--queues={','.join(known_queues()) if queue == 'score' else queue}",
             f"--hostname={queue}-{os.getpid()}@%h",
             "--pool=threads",  # CUDA never meets a fork
             f"--concurrency={_THREADS[queue]}",

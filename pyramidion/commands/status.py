@@ -44,10 +44,11 @@ def _queue(now: datetime) -> dict[str, Any]:
     try:
         with queue.connect(WorkerSettings()) as client:
             messages, oldest = queue.depth(client), queue.oldest_waiting(client)
+            others = queue.of_other_versions(client)
     except (queue.BrokerUnavailableError, NoBrokerError, RedisError) as error:
-        return {"messages": None, "oldest_s": None, "error": sentence(error)}
+        return {"messages": None, "oldest_s": None, "other_versions": {}, "error": sentence(error)}
     age = None if oldest is None else max(0.0, (now - oldest).total_seconds())
-    return {"messages": messages, "oldest_s": age, "error": None}
+    return {"messages": messages, "oldest_s": age, "other_versions": others, "error": None}
 
 
 def _spools(root: Path) -> list[dict[str, Any]]:
@@ -88,6 +89,8 @@ def _print(found: Any, report: dict[str, Any], minutes: float) -> None:
     else:
         old = "" if queue["oldest_s"] is None else f", the oldest {queue['oldest_s']:.1f} s old"
         _say(f"queue: {queue['messages']} messages{old}")
+    for version, messages in queue["other_versions"].items():
+        _say(f"queue: {messages} messages of version {version} wait for a worker of a newer release")
     for spool in report["spools"]:
         free = f"{spool['free_bytes'] / 1e9:.1f} GB are free"
         _say(f"spool {spool['station']}: {spool['frames']} frames, {spool['bytes']:,} bytes; {free}")

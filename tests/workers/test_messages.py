@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.messages import MAX_IDS, ScoreMessage, UnknownMessageError, messages
+from workers.messages import MAX_IDS, ScoreMessage, UnknownMessageError, messages, version_of
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)
 
@@ -35,6 +35,11 @@ def test_a_later_version_is_refused_rather_than_misread() -> None:
     body = messages([UUID(int=1)], NOW)[0].to_json()
     with pytest.raises(UnknownMessageError, match="version 1"):
         ScoreMessage.from_json({**body, "version": 2})
+
+
+@pytest.mark.parametrize("version", [None, True, 0, -1, 1.5, "2", 10**9, [2]])
+def test_garbage_makes_no_queue_of_its_own(version: object) -> None:
+    assert version_of({"version": version, "ids": []}) is None
 
 
 @pytest.mark.parametrize("count", [0, MAX_IDS + 1])

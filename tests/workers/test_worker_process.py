@@ -1,7 +1,6 @@
 """Real worker processes on a real broker: what happens when something dies."""
 
 import json
-import os
 import signal
 import subprocess
 import time
@@ -20,6 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from db import inspections
 from db.tables import AnomalyMap, Result
 from workers import queue, sweep
+from workers.messages import messages
 from workers.settings import WorkerSettings
 
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -180,7 +180,7 @@ def test_a_dead_broker_is_named_within_seconds(use_broker: Any, caplog: pytest.L
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_a_message_of_an_unknown_version_stops_nobody(
+def test_a_message_of_an_unknown_version_waits_for_a_worker_that_knows_it(
     use_broker: Any,
     champion: str,
     accept: Any,
@@ -192,16 +192,36 @@ def test_a_message_of_an_unknown_version_stops_nobody(
 ) -> None:
     from workers.celery import app
 
-    ids = accept([make_picture(1)])
-    app.send_task("workers.score", args=[{"version": 99, "ids": ["?"]}], queue="score")
-    queue.enqueue(ids)
-    processes(
-        "worker",
-        log=tmp_path / "worker.log",
-        env={"PYRAMIDION_BROKER_URL": os.environ["PYRAMIDION_BROKER_URL"]},
+    """It stops nobody, is lost to nobody, and the newer worker reads what older stations write as well."""
+    ids = accept([make_picture(seed) for seed in range(6)])
+    now, log = datetime.now(UTC), tmp_path / "worker.log"
+    (theirs,) = messages(ids[3:5], now)
+    for one in (theirs.to_json(), {**theirs.to_json(), "ids": [str(ids[5])]}):
+        app.send_task("workers.score", args=[{**one, "version": 2}], queue="score")
+    app.send_task("workers.score", args=[{"version": "?"}], queue="score")
+    queue.enqueue(ids[:2])
+    worker = processes("worker", log=log)
+    wait(lambda: judged(sessions) == 2, "the verdicts of the others", READY_S + JUDGED_S)
+    with queue.connect(WorkerSettings()) as client:
+        wait(lambda: queue.of_other_versions(client) == {2: 2}, "the messages to be moved", 20)
+        assert (queue.depth(client), queue.oldest_waiting(client)) == (0, None)
+    assert log.read_text(encoding="utf-8").count("messages of version 2 arrive") == 1
+    assert "dropped 1 messages" in log.read_text(encoding="utf-8")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+    with queue.connect(WorkerSettings()) as client:
+        assert (client.hlen("unacked"), queue.of_other_versions(client)) == (0, {2: 2})
+
+    queue.enqueue(ids[2:3])
+    (tmp_path / "newer").mkdir()  # Python runs a file of this name before all else
+    (tmp_path / "newer" / "sitecustomize.py").write_text(
+        "from workers import messages\nmessages.VERSION, messages.KNOWN = 2, (1, 2)\n"
     )
-    wait(lambda: judged(sessions) == 1, "the verdict", READY_S + JUDGED_S)
-    assert "version" in (tmp_path / "worker.log").read_text(encoding="utf-8")
+    processes("worker", log=tmp_path / "newer.log", env={"PYTHONPATH": str(tmp_path / "newer")})
+    wait(lambda: judged(sessions) == 6, "the verdicts of the newer worker", READY_S + JUDGED_S)
+    with queue.connect(WorkerSettings()) as client:
+        wait(lambda: client.hlen("unacked") == 0, "all to be acknowledged", 10)
+        assert queue.of_other_versions(client) == {}
 
 
 def test_a_broker_that_accepts_and_says_nothing_holds_no_station_for_ever(use_broker: Any) -> None:
