@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine, text
 
 from benchmarks.databases import empty_database
+from benchmarks.pipeline.station import PRODUCT
 from db import models
 from db.engine import session_factory
 from db.imagestore import open_image_store
@@ -23,7 +24,6 @@ from model.bundle import BundlePaths
 from pyramidion import broker
 from pyramidion.errors import UserError
 
-PRODUCT = "part"
 _READY_S = 90.0
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from threading import Event
 from uuid import uuid4
 
-from benchmarks.pipeline.plant import PRODUCT
 from capture.frames import Frame
 from capture.images import Limits
 from capture.intake import Intake
@@ -26,6 +25,8 @@ from capture.spool import Spool
 from db.ids import uuid7
 from pyramidion.context import open_context
 from workers.queue import enqueue
+
+PRODUCT = "part"
 
 
 def parts(pictures: list[bytes], count: int, rate: float | None, name: str) -> Iterator[Frame]:
