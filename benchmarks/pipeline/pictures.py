@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks.pipeline.plant import PRODUCT
+from benchmarks.pipeline.station import PRODUCT
 from capture.folder import image_files
 from capture.simulator import GOOD, SimulatedLine
 from model import bundle, training
