@@ -7,19 +7,20 @@ and go into the next file together: a sync costs the same for one frame and for 
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, Full, Queue
-from threading import Event, Semaphore, Thread
+from threading import Event, Thread
 from typing import Final, TypeAlias
 from uuid import UUID
 
 from capture.frames import Frame
 from capture.intake import Intake, Refusal
 from capture.patience import Patience, StoppedError
+from capture.room import Room
 from capture.settings import CaptureSettings
 from capture.sources import Candidate, Item, Skipped
-from capture.spool import Spool, SpoolError
+from capture.spool import Spool, SpoolError, number_in, size_of
 
 _LOOKED_UP: Final = 64  # files whose ids are looked up in one query
 _FILE_BYTES: Final = 16 * 1024 * 1024  # of images in a file of the spool, unless one is larger
@@ -39,16 +40,22 @@ class Known:
 class Spooled:
     """Frames and their file; no file where the spool failed and they are in memory only.
 
-    No frames where those in memory are many already: they are in the file.
+    No frames where those in memory are many already, or where an earlier run left them: they are in the file.
+    `number` images of `size` bytes are what takes room in the spool.
     """
 
     path: Path | None
     frames: list[Frame]
+    number: int
+    size: int
 
-    @property
-    def size(self) -> int:
-        """Bytes of images in memory."""
-        return sum(len(frame.data) for frame in self.frames)
+    @classmethod
+    def of(cls, path: Path | None, frames: list[Frame]) -> "Spooled":
+        return cls(path, frames, len(frames), sum(len(frame.data) for frame in frames))
+
+    @classmethod
+    def left(cls, path: Path) -> "Spooled":
+        return cls(path, [], number_in(path), size_of(path))
 
 
 @dataclass(frozen=True)
@@ -65,11 +72,12 @@ Passed: TypeAlias = Spooled | Refusal | Skipped | Known | End
 class Feeder:
     """Fills the spool and passes on, in `passed`, what lies there.
 
-    Draws from the source while fewer than `settings.capture_ahead` frames wait for intake, which says of each
-    that it is `done` with it. What an earlier run left in the spool, `leftover` by id, is on its way already.
+    Draws from the source while there is `room` in the spool; intake says what it is `done` with. What an
+    earlier run left in the spool, `leftover` by id, takes room and is on its way already.
     """
 
     spool: Spool
+    room: Room
     leftover: frozenset[UUID]
     intake: Intake
     patience: Patience
@@ -79,11 +87,9 @@ class Feeder:
     passed: Queue[Passed] = field(default_factory=Queue)
 
     def __post_init__(self) -> None:
-        self._room = Semaphore(self.settings.capture_ahead)
         self._drawn: Queue[Frame | Refusal | Skipped | Known | End] = Queue(self.settings.intake_batch)
         self._failed = Event()
-        self._drawn_frames = 0  # written by the source's thread alone
-        self._done, self._let_go = 0, 0  # by intake's alone
+        self._let_go = 0  # bytes; by intake's thread alone
         self._done_at = time.monotonic()
         self._warned = 0
         self._kept = 0  # bytes; by the spool's alone
@@ -98,16 +104,11 @@ class Feeder:
             thread.start()
         return threads
 
-    def done(self, spooled: Spooled, frames: int) -> None:
-        """Make room for as many frames as `spooled` is made of."""
-        self._done += frames
+    def done(self, spooled: Spooled) -> None:
+        """Make room for as much as `spooled` took."""
         self._done_at = time.monotonic()
-        self._let_go += spooled.size
-        self._room.release(frames)
-
-    def waiting(self) -> int:
-        """How many frames were drawn and are not done with."""
-        return self._drawn_frames - self._done
+        self._let_go += spooled.size if spooled.frames else 0
+        self.room.give_back(spooled.number, spooled.size)
 
     def _draw(self, source: Iterable[Item]) -> None:
         error: BaseException | None = None
@@ -147,29 +148,30 @@ class Feeder:
 
     def _hand_on(self, item: Frame | Refusal | Skipped | Known | End) -> None:
         if isinstance(item, Frame):
-            self._await_room()
+            self._await_room(len(item.data))
         while True:
             try:
                 return self._drawn.put(item, timeout=_LOOK_S)
             except Full:
                 self._heed_stop()
 
-    def _await_room(self) -> None:
-        while not self._room.acquire(timeout=_LOOK_S):
-            self._warn(
-                2,
-                f"the spool {self.spool.folder} is full: {self.waiting()} images wait in it, as many as "
-                "PYRAMIDION_CAPTURE_AHEAD allows. The source waits; nothing is lost or overwritten",
-            )
+    def _await_room(self, size: int) -> None:
+        while not self.room.take(size, _LOOK_S):
+            why = self.room.why_full(size)
+            if why is not None:  # else room was made just now
+                self._warn(
+                    2,
+                    f"the spool {self.spool.folder} is full: {why}. The source waits; nothing is lost or "
+                    "overwritten",
+                )
             self._heed_stop()
-        self._drawn_frames += 1
-        most = self.settings.capture_ahead
-        if self.waiting() < most / 2:
+        filled = self.room.filled()
+        if filled < 0.5:
+            if self._warned == 2:
+                self.say(f"the spool {self.spool.folder} has room again; the source goes on")
             self._warned = 0
-        elif self.waiting() > 0.8 * most:
-            self._warn(
-                1, f"the spool {self.spool.folder} fills: {self.waiting()} of at most {most} images wait"
-            )
+        elif filled > 0.8:
+            self._warn(1, f"the spool {self.spool.folder} fills: {self.room.said()}")
 
     def _behind(self) -> bool:
         """Whether intake has taken nothing for a while: a source that is faster than it fills any spool."""
@@ -190,7 +192,7 @@ class Feeder:
             while True:
                 frames, other = self._gather()
                 if frames:
-                    self.passed.put(self._keep(Spooled(self.spool.put(frames), frames)))
+                    self.passed.put(self._keep(Spooled.of(self.spool.put(frames), frames)))
                 if other is not None:
                     self.passed.put(other)
                 if isinstance(other, End):
@@ -198,7 +200,7 @@ class Feeder:
         except SpoolError as error:
             self._failed.set()
             self.say(str(error))  # at once: intake may be waiting for its database
-            self.passed.put(Spooled(None, frames + self._rest()))
+            self.passed.put(Spooled.of(None, frames + self._rest()))
             self.passed.put(End(error))
         except BaseException as error:  # noqa: BLE001  # as above
             self._failed.set()
@@ -206,7 +208,7 @@ class Feeder:
 
     def _keep(self, spooled: Spooled) -> Spooled:
         if self._kept - self._let_go + spooled.size > _MEMORY_BYTES:
-            return Spooled(spooled.path, [])
+            return replace(spooled, frames=[])
         self._kept += spooled.size
         return spooled
 

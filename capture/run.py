@@ -12,9 +12,10 @@ from capture.feed import Feeder, Known, Spooled
 from capture.intake import Intake, Refusal
 from capture.patience import Patience, StoppedError
 from capture.pressure import Pressure
+from capture.room import Room
 from capture.settings import CaptureSettings
 from capture.sources import Item, Skipped
-from capture.spool import Spool, number_in
+from capture.spool import Spool
 
 _BATCH_BYTES: Final = 64 * 1024 * 1024  # of images that are held in memory at once
 _KEPT_REASONS: Final = 1000
@@ -26,7 +27,8 @@ class Progress:
 
     `accepted` came from the source, `recovered` from the spool, where an earlier run had left them; `known`
     were accepted before. `unannounced` ones are accepted, and will be queued by the sweeper. `waiting` are in
-    the spool. `left_out` names the refused and skipped ones with their reasons (the last 1000).
+    the spool, and take `waiting_bytes` there. `left_out` names the refused and skipped ones with reasons (the
+    last 1000).
     """
 
     accepted: int = 0
@@ -36,6 +38,7 @@ class Progress:
     recovered: int = 0
     unannounced: int = 0
     waiting: int = 0
+    waiting_bytes: int = 0
     left_out: tuple[Refusal | Skipped, ...] = ()
 
 
@@ -56,16 +59,18 @@ def run(
     """Take in what the spool holds and what the source gives, until it ends or `stop` is set.
 
     While database or image store are away it waits, and `say` is told so once; the source goes on filling the
-    spool until `capture_ahead` frames wait. Whatever ends it, what is spooled and not accepted stays spooled.
+    spool while it has room (capture.room). Whatever ends it, what is spooled and not accepted stays spooled.
     Raises SpoolError, UnknownProductError, and what the source raises; `stop` is set then.
     """
     patience = Patience(stop, settings.retry_max_s, say)
-    leftover = spool.pending()
-    feeder = Feeder(spool, spool.ids() if leftover else frozenset(), intake, patience, settings, stop, say)
+    leftover = deque(map(Spooled.left, spool.pending()))
+    room = Room(spool.folder, settings)
+    for one in leftover:
+        room.occupy(one.number, one.size)
+    ids = spool.ids() if leftover else frozenset()
+    feeder = Feeder(spool, room, ids, intake, patience, settings, stop, say)
     pressure = Pressure(intake, settings, patience, stop, say)
-    line = _Intaking(
-        spool, intake, patience, pressure, settings.intake_batch, feeder, on_progress, deque(leftover)
-    )
+    line = _Intaking(spool, intake, patience, pressure, settings.intake_batch, feeder, on_progress, leftover)
     threads = feeder.start(source)
     try:
         while (not line.ended or line.unread) and not stop.is_set():
@@ -82,7 +87,7 @@ def run(
     if line.error is not None:
         stop.set()
         raise line.error
-    return replace(line.progress, waiting=spool.waiting())
+    return replace(line.progress, waiting=spool.waiting(), waiting_bytes=spool.size())
 
 
 @dataclass
@@ -96,8 +101,8 @@ class _Intaking:
     batch: int
     feeder: Feeder
     on_progress: Callable[[Progress], None]
-    leftover: deque[Path]
-    unread: deque[Path] = field(default_factory=deque)
+    leftover: deque[Spooled]
+    unread: deque[Spooled] = field(default_factory=deque)
     progress: Progress = field(default_factory=Progress)
     left_out: deque[Refusal | Skipped] = field(default_factory=lambda: deque(maxlen=_KEPT_REASONS))
     ended: bool = False
@@ -105,16 +110,14 @@ class _Intaking:
 
     def step(self) -> None:
         """Take in one batch of what waits; returns after a moment where nothing does."""
-        if self.leftover:
-            self._take_file(self.leftover.popleft(), recovered=True)
-            self._tell()
-            return
-        if self.unread:
-            path = self.unread.popleft()
-            self._take_file(path, recovered=False)
-            self.feeder.done(Spooled(path, []), number_in(path))
-            self._tell()
-            return
+        for files, recovered in ((self.leftover, True), (self.unread, False)):
+            if files:
+                one = files.popleft()
+                if one.path is not None:
+                    self._take_file(one.path, recovered=recovered)
+                self.feeder.done(one)
+                self._tell()
+                return
         spooled, refusals, other = self._gather()
         if refusals:
             self.patience.call(lambda: self.intake.refuse(refusals))
@@ -122,7 +125,7 @@ class _Intaking:
         if spooled:
             self._accept(spooled, recovered=False)
             for one in spooled:
-                self.feeder.done(one, len(one.frames))
+                self.feeder.done(one)
         if spooled or refusals or other:
             self._tell()
 
@@ -142,7 +145,7 @@ class _Intaking:
             patience_s = 0
             if isinstance(item, Spooled):
                 if item.path is not None and not item.frames:
-                    self.unread.append(item.path)
+                    self.unread.append(item)
                     other = True
                     continue
                 spooled.append(item)
@@ -164,7 +167,7 @@ class _Intaking:
     def _take_file(self, path: Path, *, recovered: bool) -> None:
         frames, damage = self.spool.read(path)
         if frames:
-            self._accept([Spooled(path if damage is None else None, frames)], recovered=recovered)
+            self._accept([Spooled.of(path if damage is None else None, frames)], recovered=recovered)
         if damage is not None:
             self._refuse_damaged(path, damage)
 
@@ -201,6 +204,6 @@ class _Intaking:
         self.progress = replace(self.progress, **sums, left_out=tuple(self.left_out))
 
     def _tell(self) -> None:
-        waiting = self.feeder.waiting() + sum(map(number_in, self.leftover))
-        self.progress = replace(self.progress, waiting=waiting)
+        room = self.feeder.room
+        self.progress = replace(self.progress, waiting=room.images, waiting_bytes=room.bytes)
         self.on_progress(self.progress)

@@ -39,6 +39,17 @@ class CaptureSettings(Settings):
         ge=1,
         description="Images that may wait in the spool before the source is made to wait as well.",
     )
+    spool_max_bytes: int = Field(
+        default=10 * 1024**3,
+        ge=1,
+        description="Bytes of images that may wait in the spool, with what an earlier run left there, before "
+        "the source is made to wait as well.",
+    )
+    spool_min_free_bytes: int = Field(
+        default=256 * 1024**2,
+        ge=0,
+        description="Bytes that stay free on the spool's disk: with less, the source is made to wait.",
+    )
     backlog_max_s: float = Field(
         default=300,
         gt=0,

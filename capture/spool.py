@@ -84,6 +84,10 @@ class Spool:
         """Count the frames that wait."""
         return sum(map(number_in, self.pending()))
 
+    def size(self) -> int:
+        """Count the bytes of the files that wait."""
+        return sum(map(size_of, self.pending()))
+
     def ids(self) -> frozenset[UUID]:
         """Give the ids of the frames that wait and can be read."""
         return frozenset(frame.id for path in self.pending() for frame in self.read(path)[0])
@@ -158,6 +162,14 @@ def number_in(path: Path) -> int:
     """Give how many frames a file of the spool holds, by its name; 1 where that doesn't tell."""
     count = path.name.removesuffix(SUFFIX).rpartition(".")[2]
     return int(count) if count.isdecimal() else 1
+
+
+def size_of(path: Path) -> int:
+    """Give the size of a file of the spool in bytes; 0 where a person took it away."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def folder_name(station: str) -> str:

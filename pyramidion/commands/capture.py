@@ -8,6 +8,7 @@ import typer
 
 from capture.folder import FolderSource
 from capture.images import Limits
+from capture.room import megabytes
 from capture.run import Progress
 from capture.settings import CaptureSettings
 from db import inspections
@@ -80,6 +81,7 @@ def _report(progress: Progress, pending: int | None) -> dict[str, object]:
         "skipped": progress.skipped,
         "unannounced": progress.unannounced,
         "in_spool": progress.waiting,
+        "in_spool_bytes": progress.waiting_bytes,
         "pending": pending,
         "left_out": [{"name": one.name, "reason": one.reason} for one in progress.left_out],
     }
@@ -102,7 +104,10 @@ def _print(progress: Progress, product: str, pending: int | None) -> None:
             "(`pyramidion up` brings one)"
         )
     if progress.waiting:
-        warn(f"{progress.waiting} images wait in the spool; run the same command again to take them in")
+        warn(
+            f"{progress.waiting} images ({megabytes(progress.waiting_bytes)}) wait in the spool; run the "
+            "same command again to take them in"
+        )
     if pending:
         out.print(f"{pending} wait for a verdict: pyramidion results --product {product}")
     elif pending == 0 and progress.accepted + progress.known:

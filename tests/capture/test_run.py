@@ -1,5 +1,6 @@
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -241,9 +242,26 @@ def test_a_stop_ends_the_waiting_for_a_store(
     images.rename(images.with_name("away"))
     images.write_text("a file in the way")
     progress = run([a_frame()], spool, intake, settings, stop=stop, say=lambda _: stop.set())
-    assert numbers(progress) == {"waiting": 1}
+    assert numbers(progress) == {"waiting": 1, "waiting_bytes": spool.size()}
 
 
+@pytest.mark.parametrize(
+    ("bound", "fills", "full"),
+    [
+        (
+            "images",
+            "fills: 9 of at most 10 images",
+            "10 images wait in it, as many as PYRAMIDION_CAPTURE_AHEAD",
+        ),
+        (
+            "bytes",
+            "at most 0.0 MB",
+            "wait in it, and the next of 0.0 MB is more than PYRAMIDION_SPOOL_MAX_BYTES",
+        ),
+        ("disk", None, "keeps 0.0 MB"),
+    ],
+)
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_source_is_held_up_before_the_spool_overflows(
     database: DatabaseSettings,
     intake: Intake,
@@ -251,31 +269,55 @@ def test_a_source_is_held_up_before_the_spool_overflows(
     a_frame: Callable[..., Frame],
     stop: Event,
     monkeypatch: pytest.MonkeyPatch,
+    sessions: sessionmaker[Session],
+    bound: str,
+    fills: str | None,
+    full: str,
 ) -> None:
+    """Whichever bound is met first, what an earlier run left counts, and in the end nothing is lost."""
     images = database.home / "images"
     images.rename(images.with_name("away"))
     images.write_text("a file in the way")
-    monkeypatch.setattr("capture.feed._ALARM_S", 0.5)
-    settings = CaptureSettings(capture_ahead=10, intake_batch=2, retry_max_s=0.2)
+    monkeypatch.setattr("capture.feed._ALARM_S", -1)  # told at once
     frames = [a_frame(seed=seed) for seed in range(30)]
-    said: list[str] = []
+    left, size = spool.put(frames[:3]).stat().st_size, len(frames[0].data)
+    disk = shutil.disk_usage(spool.folder)
 
-    def source() -> Iterator[Item]:
-        for frame in frames:
-            yield frame
-            time.sleep(0.1)
+    def usage(_: Path) -> Any:
+        return disk._replace(free=10 * size - spool.size())  # what is written is not free any more
+
+    if bound == "disk":
+        monkeypatch.setattr("capture.room.shutil.disk_usage", usage)
+    settings = CaptureSettings(
+        capture_ahead=10 if bound == "images" else 1000,
+        spool_max_bytes=left + 7 * size + 100 if bound == "bytes" else 10**9,
+        spool_min_free_bytes=size if bound == "disk" else 0,
+        image_store_min_free_bytes=0,
+        intake_batch=1,
+        retry_max_s=0.2,
+    )
+    said: list[str] = []
 
     def say(text: str) -> None:
         said.append(text)
         if "is full" in text:
             stop.set()
 
-    progress = run(source(), spool, intake, settings, stop=stop, say=say)
-    assert progress.waiting == 10
-    assert len(said) == 3
-    assert "can't be used" in said[0]
-    assert "fills: 9 of at most 10" in said[1]
-    assert "is full: 10 images" in said[2]
+    held = run(iter(frames[3:]), spool, intake, settings, stop=stop, say=say)
+    assert held.waiting == spool.waiting() <= 10
+    assert (held.waiting_bytes, held.accepted) == (spool.size(), 0)
+    told = [line for line in said if "can't be used" not in line]
+    assert [line for line in told if "fills" in line] == told[:-1]
+    assert len(told) == (1 if fills is None else 2)
+    assert fills is None or fills in told[0]
+    assert full in told[-1]
+
+    monkeypatch.undo()
+    images.unlink()
+    images.with_name("away").rename(images)
+    after = run(iter(frames[held.waiting :]), spool, intake, CaptureSettings(), stop=Event())
+    assert after.recovered == held.waiting
+    assert (after.waiting, len(accepted(sessions))) == (0, 30)
 
 
 def test_errors_of_the_source_come_after_what_it_gave(

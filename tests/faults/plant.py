@@ -68,6 +68,7 @@ class Plant:
             PYRAMIDION_BATCH_IMAGES="16",
             PYRAMIDION_TORCH_THREADS="1",
             PYRAMIDION_IMAGE_STORE_MIN_FREE_BYTES="0",  # a full disk is run into, not kept away from
+            PYRAMIDION_SPOOL_MIN_FREE_BYTES="0",  # so here
             PYRAMIDION_POLL_S="0.5",
             PYRAMIDION_SETTLE_S="0",
             OMP_NUM_THREADS="1",
