@@ -72,6 +72,7 @@ def save(trained: Trained, folder_root: Path, *, product: str) -> BundlePaths:
             },
             "preprocessing": {"resize": "squash", "filter": "bilinear", "range": [0, 1]},
             "calibration": dataclasses.asdict(trained.calibration),
+            "drift": trained.drift,
             "replay": {"tolerance": REPLAY_TOLERANCE},
             "training": {"config": dataclasses.asdict(trained.config), **dataclasses.asdict(trained.facts)},
             "libraries": {

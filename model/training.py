@@ -7,11 +7,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from model import checkpoint
+from model import checkpoint, drift
+from model.appearance import look
 from model.augmentation import AUTO, Measured, choose, multiply, named
 from model.calibration import Calibration, calibrate
 from model.config import Progress, TrainConfig, TrainingStoppedError, Watch
@@ -71,6 +73,7 @@ class Trained:
     config: TrainConfig
     calibration: Calibration
     facts: TrainingFacts
+    drift: dict[str, Any]  # what is usual, as model.drift.reference sums it up
 
 
 def train(
@@ -133,7 +136,8 @@ def train(
     )
     if kept is not None:
         kept.unlink(missing_ok=True)
-    return Trained(detector.cpu(), config, calibration, facts)
+    usual = drift.reference(scores, [look(one) for one in (*good.fit, *good.validate, *good.calibrate)])
+    return Trained(detector.cpu(), config, calibration, facts, usual)
 
 
 def _tiles(images: Tensor, config: TrainConfig) -> Tensor:

@@ -44,6 +44,9 @@ def test_the_version_is_the_hash_of_the_manifest_which_holds_that_of_the_weights
     assert manifest["product"] == "washer"
     assert manifest["training"]["images"] == 64
     assert manifest["calibration"]["method"] in {"split-conformal", "tail-fit"}
+    assert manifest["drift"]["format"] == 1
+    assert len(manifest["drift"]["scores"]) == manifest["calibration"]["images"]
+    assert 0 < manifest["drift"]["images"]["brightness"]["median"] < 1
     assert set(manifest["libraries"]) == {"numpy", "pillow", "python", "safetensors", "torch"}
 
 
