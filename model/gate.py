@@ -1,0 +1,148 @@
+"""The gate: may a candidate take the champion's place? Decided by what both say of the same frozen hold-out.
+
+Each model is taken with its own threshold, as it would judge. Three things are asked, in this order:
+1. Golden samples: none may be judged wrongly.
+2. Good parts: no more of them may be rejected than chance alone would, if the candidate kept to its target.
+3. Defects, reviewed and synthesised each for itself, so that many of the one can't hide the few of the other:
+   the candidate's recall may not lie below the champion's confidence interval (Wilson, 1927).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from scipy import stats
+
+LEAST_GOOD: Final = 20  # fewer good parts say nothing about a rate of false rejects
+_NAMED: Final = 20
+
+
+class HoldOutError(ValueError):
+    """A hold-out that can't decide."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`false_reject_rate` is the target, None for the candidate's own; `confidence` is both intervals'."""
+
+    false_reject_rate: float | None = None
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        rate = self.false_reject_rate
+        if rate is not None and not 0 < rate < 1:
+            raise ValueError(f"a gate's false-reject rate lies between 0 and 1, not at {rate}")
+        if not 0.5 <= self.confidence < 1:
+            raise ValueError(f"a gate's confidence is at least 0.5 and below 1, not {self.confidence}")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a model says of the hold-out, by the names of its images.
+
+    `good` maps good parts to whether they were rejected, `defects` maps sets of defects, such as `reviewed`
+    and `synthesised`, to whether each was caught. `golden_wrong` names the golden samples that it gets wrong,
+    each with the reason.
+    """
+
+    good: Mapping[str, bool]
+    defects: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
+    golden_wrong: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`reasons` say why a candidate was refused, or what it showed; `evidence` are the counts behind them."""
+
+    passed: bool
+    reasons: tuple[str, ...]
+    evidence: dict[str, Any]
+
+
+def decide(
+    candidate: Trial, champion: Trial | None, target_rate: float, rule: Rule | None = None
+) -> Decision:
+    """Say whether the candidate, which was calibrated for `target_rate`, may become challenger.
+
+    Without a champion there is no recall to compare with. Raises HoldOutError where the hold-out has fewer
+    than 20 good parts, and ValueError where both did not score the same one.
+    """
+    rule = rule or Rule()
+    if champion is not None:
+        _require_same(candidate, champion)
+    if len(candidate.good) < LEAST_GOOD:
+        raise HoldOutError(
+            f"the hold-out has {len(candidate.good)} good parts, and {LEAST_GOOD} are the least that can "
+            "tell a rate of false rejects: let the line judge more parts, or name more to train on"
+        )
+    target = rule.false_reject_rate or target_rate
+    refused: list[str] = []
+    shown: list[str] = []
+    evidence: dict[str, Any] = {"rule": {**asdict(rule), "false_reject_rate": target}}
+    for name, why in list(candidate.golden_wrong.items())[:_NAMED]:
+        refused.append(f"golden sample {name}: {why}")
+    evidence["golden_wrong"] = dict(candidate.golden_wrong)
+    _ask_good(candidate, champion, target, rule, refused, shown, evidence)
+    for kind in candidate.defects:
+        _ask_defects(kind, candidate, champion, rule, refused, shown, evidence)
+    return Decision(not refused, tuple(refused or shown), evidence)
+
+
+def _ask_good(
+    candidate: Trial,
+    champion: Trial | None,
+    target: float,
+    rule: Rule,
+    refused: list[str],
+    shown: list[str],
+    evidence: dict[str, Any],
+) -> None:
+    rejected, number = sum(candidate.good.values()), len(candidate.good)
+    most = int(stats.binom.ppf(rule.confidence, number, target))
+    said = f"rejects {rejected} of {number} good parts, and a model that keeps to {target:.2%} at most {most}"
+    (refused if rejected > most else shown).append(said)
+    evidence["good"] = {
+        "parts": number,
+        "candidate_rejects": rejected,
+        "champion_rejects": None if champion is None else sum(champion.good.values()),
+        "most": most,
+    }
+
+
+def _ask_defects(
+    kind: str,
+    candidate: Trial,
+    champion: Trial | None,
+    rule: Rule,
+    refused: list[str],
+    shown: list[str],
+    evidence: dict[str, Any],
+) -> None:
+    found = candidate.defects[kind]
+    if not found:
+        return
+    caught, number = sum(found.values()), len(found)
+    told: dict[str, Any] = {"defects": number, "candidate_caught": caught}
+    said = f"catches {caught} of {number} {kind} defects"
+    if champion is not None:
+        before = champion.defects[kind]
+        least, _ = stats.binomtest(sum(before.values()), number).proportion_ci(rule.confidence, "wilson")
+        escapes = [name for name, was in before.items() if was and not found[name]]
+        told |= {
+            "champion_caught": sum(before.values()),
+            "least": round(float(least) * number, 2),
+            "newly_missed": escapes[:_NAMED],
+        }
+        said += f", the champion {sum(before.values())}, and no fewer than {least * number:.1f} will do"
+        (refused if caught < least * number - 1e-9 else shown).append(said)
+    else:
+        shown.append(said)
+    evidence[kind] = told
+
+
+def _require_same(candidate: Trial, champion: Trial) -> None:
+    def named(trial: Trial) -> list[Sequence[str]]:
+        return [sorted(trial.good), *(sorted([kind, *ones]) for kind, ones in sorted(trial.defects.items()))]
+
+    if named(candidate) != named(champion):
+        raise ValueError("candidate and champion have not scored the same hold-out")

@@ -1,0 +1,83 @@
+"""The gate lets no worse model through, and keeps no equal one out for bad luck."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.gate import Decision, HoldOutError, Rule, Trial, decide
+
+TARGET = 0.005
+
+
+def trial(
+    rejects: int = 0, good: int = 200, caught: int = 45, reviewed: int = 50, synthesised: int = 90
+) -> Trial:
+    return Trial(
+        {f"g{i}": i < rejects for i in range(good)},
+        {
+            "reviewed": {f"d{i}": i < caught for i in range(reviewed)},
+            "synthesised": {f"s{i}": i < synthesised for i in range(100)},
+        },
+    )
+
+
+def test_an_equal_model_passes_and_says_what_it_showed() -> None:
+    decision = decide(trial(rejects=1), trial(rejects=2), TARGET)
+    assert decision.passed
+    assert "rejects 1 of 200 good parts" in decision.reasons[0]
+    assert "catches 45 of 50 reviewed defects, the champion 45" in decision.reasons[1]
+
+
+def refusals(decision: Decision) -> str:
+    assert not decision.passed
+    return "; ".join(decision.reasons)
+
+
+def test_what_is_worse_is_refused_with_the_reason() -> None:
+    assert "rejects 9 of 200" in refusals(decide(trial(rejects=9), trial(), TARGET))
+    worse = decide(trial(caught=30), trial(), TARGET)
+    assert "catches 30 of 50 reviewed" in refusals(worse)
+    assert worse.evidence["reviewed"]["newly_missed"] == [f"d{i}" for i in range(30, 45)][:20]
+    golden = Trial(trial().good, trial().defects, {"g7": "good, but rejected"})
+    assert refusals(decide(golden, trial(), TARGET)) == "golden sample g7: good, but rejected"
+
+
+def test_many_synthesised_defects_do_not_hide_the_reviewed_ones() -> None:
+    said = refusals(decide(trial(caught=30, synthesised=100), trial(), TARGET))
+    assert "reviewed" in said
+    assert "synthesised" not in said
+
+
+def test_a_first_model_is_held_to_its_own_promise_only() -> None:
+    assert decide(trial(caught=0), None, TARGET).passed
+    assert not decide(trial(rejects=20), None, TARGET).passed
+    assert decide(trial(rejects=20), None, TARGET, Rule(false_reject_rate=0.1)).passed
+
+
+def test_a_hold_out_that_can_tell_nothing_is_refused() -> None:
+    with pytest.raises(HoldOutError, match="19 good parts"):
+        decide(trial(good=19), None, TARGET)
+    with pytest.raises(ValueError, match="same hold-out"):
+        decide(trial(good=100), trial(good=101), TARGET)
+    for rule in ({"confidence": 1.0}, {"false_reject_rate": 0.0}):
+        with pytest.raises(ValueError, match="gate's"):
+            Rule(**rule)
+
+
+@settings(max_examples=60, deadline=None)
+@given(caught=st.integers(0, 50), rejects=st.integers(0, 200))
+def test_no_model_that_is_at_least_as_good_in_everything_is_refused_for_defects(
+    caught: int, rejects: int
+) -> None:
+    champion = trial(rejects=rejects, caught=caught)
+    decision = decide(trial(rejects=0, caught=caught), champion, TARGET)
+    assert decision.passed
+
+
+def test_a_model_that_keeps_its_promise_is_rarely_refused() -> None:
+    draw = np.random.default_rng(7)
+    refused = sum(
+        not decide(trial(rejects=int(draw.binomial(200, TARGET))), trial(), TARGET).passed for _ in range(200)
+    )
+    assert refused <= 20  # a twentieth is the rule's own chance
