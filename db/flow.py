@@ -1,6 +1,7 @@
 """How inspections flow just now: what was captured lately, what became of it, and what waits."""
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,7 +21,8 @@ _TIMED = 5_000  # of the newest verdicts: as many as a percentile needs
 class StationFlow:
     """What a station captured within the window: accepted = judged + error + pending.
 
-    `images_per_s` is accepted over the window. `last_captured_at` is by the station's clock, which is ahead
+    `late` are those of them whose verdict missed its product's deadline. `images_per_s` is accepted over the
+    window. `last_captured_at` is by the station's clock, which is ahead
     of the database's by `clock_ahead_s`: 0 for one that is right within two seconds, negative for one behind.
     """
 
@@ -29,6 +31,7 @@ class StationFlow:
     judged: int
     error: int
     pending: int
+    late: int
     images_per_s: float
     last_captured_at: datetime
     clock_ahead_s: float
@@ -85,6 +88,7 @@ def _stations(session: Session, since: datetime, seconds: float) -> list[Station
             Inspection.station,
             Result.verdict,
             func.count().label("number"),
+            func.count(Result.timings["late_ms"].as_float()).label("late"),
             func.max(Inspection.captured_at).label("last"),
         )
         .outerjoin(Result, Result.inspection_id == Inspection.id)
@@ -93,7 +97,9 @@ def _stations(session: Session, since: datetime, seconds: float) -> list[Station
     )
     numbers: dict[str, dict[str, int]] = {}
     last: dict[str, datetime] = {}
-    for station, verdict, number, captured_at in session.execute(query):
+    late: dict[str, int] = defaultdict(int)
+    for station, verdict, number, missed, captured_at in session.execute(query):
+        late[station] += missed
         numbers.setdefault(station, {})[verdict or "pending"] = number
         last[station] = max(last.get(station, captured_at), captured_at)
     found = []
@@ -101,7 +107,11 @@ def _stations(session: Session, since: datetime, seconds: float) -> list[Station
         accepted, pending, error = sum(counted.values()), counted.get("pending", 0), counted.get("error", 0)
         judged = accepted - pending - error
         rate, ahead_s = accepted / seconds, clock_ahead_s(session, station)
-        found.append(StationFlow(station, accepted, judged, error, pending, rate, last[station], ahead_s))
+        found.append(
+            StationFlow(
+                station, accepted, judged, error, pending, late[station], rate, last[station], ahead_s
+            )
+        )
     return found
 
 

@@ -74,12 +74,16 @@ class Counts:
 
 @dataclass(frozen=True)
 class Waiting:
-    """An inspection without a verdict; `queued_again` says that the sweeper had to queue it once more."""
+    """An inspection without a verdict; `queued_again` says that the sweeper had to queue it once more.
+
+    `due_at` is when the verdict is late, None where the product has no deadline.
+    """
 
     inspection: Inspection
     attempts: int
     queued_again: bool
     last_error: str | None
+    due_at: datetime | None = None
 
 
 class UnknownProductError(Exception):
@@ -173,13 +177,22 @@ def waiting(session: Session, ids: Collection[UUID]) -> list[Waiting]:
     found: list[Waiting] = []
     for chunk in _chunks(ids):
         rows = session.execute(
-            select(Inspection, Attempt.attempts, Attempt.last_enqueued_at, Attempt.last_error)
+            select(Inspection, Attempt, Product.deadline_ms)
             .join(Attempt, Attempt.inspection_id == Inspection.id)
+            .join(Product, Product.name == Inspection.product)
             .where(Inspection.id.in_(chunk))
             .order_by(Inspection.id)
         )
-        found.extend(Waiting(row, attempts, again is not None, why) for row, attempts, again, why in rows)
+        found.extend(_waiting(*row) for row in rows)
     return found
+
+
+def _waiting(row: Inspection, attempt: Attempt, deadline_ms: int | None) -> Waiting:
+    again = attempt.last_enqueued_at is not None
+    # By the database's clock, until a sweep overwrites it: a station's own may be off.
+    accepted_at = row.received_at if again else attempt.waiting_since
+    due_at = None if deadline_ms is None else accepted_at + timedelta(milliseconds=deadline_ms)
+    return Waiting(row, attempt.attempts, again, attempt.last_error, due_at)
 
 
 def newest_ok(session: Session, product: str, limit: int) -> list[str]:

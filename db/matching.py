@@ -41,6 +41,7 @@ class Filter:
     reviewed: str | None = None
     min_defect_area: float | None = None
     max_defect_area: float | None = None
+    late: bool | None = None  # True: only verdicts that missed their product's deadline
 
 
 def matching(session: Session, wanted: Filter, *columns: Any) -> Select[Any]:
@@ -92,6 +93,7 @@ def _judged(wanted: Filter) -> bool:
         wanted.max_score,
         wanted.min_defect_area,
         wanted.max_defect_area,
+        wanted.late,
     )
     return wanted.verdict not in {None, PENDING} or any(value is not None for value in asked)
 
@@ -136,6 +138,8 @@ def _of_result(session: Session, wanted: Filter) -> Iterator[ColumnElement[bool]
         yield largest_area() >= wanted.min_defect_area
     if wanted.max_defect_area is not None:
         yield largest_area() <= wanted.max_defect_area
+    if wanted.late:
+        yield Result.timings["late_ms"].as_float().is_not(None)
 
 
 def _scores(wanted: Filter, score: Any) -> Iterator[ColumnElement[bool]]:

@@ -5,11 +5,12 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from db import approvals, events
 from db.insert import insert_into, insert_missing
+from db.inspections import UnknownProductError
 from db.tables import Event, ModelAlias, ModelVersion, Product
 from db.text import require_name
 
@@ -83,6 +84,28 @@ def register(
         "note": note,
     }
     return bool(insert_missing(session, ModelVersion, ModelVersion.id, [row]))
+
+
+def deadline(session: Session, product: str) -> int | None:
+    """Give the milliseconds from acceptance to verdict that a product allows, None where it has no deadline.
+
+    Raises db.inspections.UnknownProductError.
+    """
+    found = session.execute(select(Product.deadline_ms).where(Product.name == product)).one_or_none()
+    if found is None:
+        raise UnknownProductError(product, products(session))
+    return found[0]
+
+
+def set_deadline(session: Session, product: str, ms: int | None, actor: str) -> None:
+    """Change it for what is judged from now on, and leave the event product.deadline.
+
+    Raises db.inspections.UnknownProductError.
+    """
+    before = deadline(session, product)
+    if before != ms:
+        session.execute(update(Product).where(Product.name == product).values(deadline_ms=ms))
+        events.record(session, "product.deadline", actor, product, {"before_ms": before, "ms": ms})
 
 
 def champion(session: Session, product: str) -> ModelVersion | None:

@@ -71,6 +71,7 @@ class Product(Base):
 
     name: Mapped[str] = mapped_column(primary_key=True)
     created_at: Mapped[datetime]
+    deadline_ms: Mapped[int | None]  # from acceptance to verdict; what takes longer is late
 
 
 class Station(Base):
@@ -171,7 +172,7 @@ class Result(Base):
     worker: Mapped[str]
     attempts: Mapped[int]
     judged_at: Mapped[datetime]
-    timings: Mapped[dict[str, float]]  # milliseconds by step
+    timings: Mapped[dict[str, float]]  # milliseconds by step; late_ms: by how much it missed its deadline
     regions: Mapped[list[dict[str, float]]]  # x, y, width, height, area in pixels of the upright image; peak
     error: Mapped[str | None] = mapped_column(Text)
 

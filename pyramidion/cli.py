@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from pyramidion.commands import audit, bench, models, retention, users
 from pyramidion.commands.backup import backup, restore
 from pyramidion.commands.capture import capture
+from pyramidion.commands.deadline import deadline
 from pyramidion.commands.demo import demo
 from pyramidion.commands.doctor import doctor
 from pyramidion.commands.evaluate import evaluate
@@ -66,6 +67,7 @@ commands: tuple[Callable[..., None], ...] = (
     capture,
     results,
     show,
+    deadline,
     review,
     lot,
     trend,

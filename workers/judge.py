@@ -121,10 +121,12 @@ class _Batch:
     scorer: Scorer
     started: float = field(default_factory=time.perf_counter)
     begun: datetime = field(default_factory=lambda: datetime.now(UTC))
+    due_at: dict[UUID, datetime] = field(default_factory=dict)
     added: int = 0
 
     def read(self, group: list[Waiting]) -> list[tuple[Waiting, bytes]]:
         """Fetch the images; one that is missing or altered fails alone, a store that is away raises."""
+        self.due_at |= {one.inspection.id: one.due_at for one in group if one.due_at is not None}
         blobs = self.runtime.store.get_many([one.inspection.image_sha256 for one in group])
         away = next((blob for blob in blobs if isinstance(blob, ImageStoreUnavailableError)), None)
         if away is not None:
@@ -266,6 +268,11 @@ class _Batch:
             self.record([outcome.failed(one.inspection, attempts, reason)])
 
     def record(self, fresh: list[NewResult]) -> None:
+        for result in fresh:
+            due_at = self.due_at.get(result.inspection_id)
+            if due_at is not None and result.judged_at > due_at:
+                late = result.judged_at - due_at
+                result.timings["late_ms"] = round(late.total_seconds() * 1000, 3)
         with self.runtime.sessions.begin() as session:
             self.added += len(results.record(session, fresh))
 

@@ -30,6 +30,7 @@ def export(
     max_score: filters.MaxScore = None,
     min_defect: filters.MinDefect = None,
     max_defect: filters.MaxDefect = None,
+    late: filters.Late = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document about the file.")] = False,
 ) -> None:
     """Write inspections with verdicts and reviews to a file, newest first; one that was cut short goes on."""
@@ -53,6 +54,7 @@ def export(
         max_score=max_score,
         min_defect=min_defect,
         max_defect=max_defect,
+        late=late,
     )
     kind = exporting.form_of(file, form)
     if not file.absolute().parent.is_dir():

@@ -53,6 +53,7 @@ MinDefect = Annotated[
     float | None,
     typer.Option("--min-defect", help="Only where the largest marked region has at least so many pixels."),
 ]
+Late = Annotated[bool, typer.Option("--late", help="Only verdicts that missed the product's deadline.")]
 MaxDefect = Annotated[
     float | None,
     typer.Option("--max-defect", help="Only where the largest marked region has at most so many pixels."),
@@ -75,6 +76,7 @@ def read(
     max_score: float | None = None,
     min_defect: float | None = None,
     max_defect: float | None = None,
+    late: bool = False,
 ) -> Filter:
     """Make the filter; raises UserError for one that can match nothing."""
     since, until = utc(since), utc(until)
@@ -101,6 +103,7 @@ def read(
         reviewed=None if reviewed is None else reviewed.value,
         min_defect_area=min_defect,
         max_defect_area=max_defect,
+        late=late or None,
     )
 
 

@@ -40,6 +40,7 @@ def results(
     max_score: filters.MaxScore = None,
     min_defect: filters.MinDefect = None,
     max_defect: filters.MaxDefect = None,
+    late: filters.Late = False,
     limit: Annotated[
         int | None, typer.Option(min=1, help=f"At most so many; a table shows {SHOWN}, JSON and CSV all.")
     ] = None,
@@ -69,6 +70,7 @@ def results(
         max_score=max_score,
         min_defect=min_defect,
         max_defect=max_defect,
+        late=late,
     )
     if counts and (as_csv or limit is not None):
         raise UserError("--counts are a table or --json, and count all that match")

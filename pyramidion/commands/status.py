@@ -101,10 +101,10 @@ def _print_stations(found: Any, minutes: float) -> None:
         _say(f"nothing was captured within {minutes:g} minutes")
         return
     table = Table(title=f"captured within {minutes:g} minutes", title_justify="left")
-    for name in ("station", "accepted", "judged", "error", "pending", "images/s", "last"):
+    for name in ("station", "accepted", "judged", "error", "pending", "late", "images/s", "last"):
         table.add_column(name, justify="left" if name in {"station", "last"} else "right")
     for one in found.stations:
-        counts = (one.accepted, one.judged, one.error, one.pending)
+        counts = (one.accepted, one.judged, one.error, one.pending, one.late)
         last = f"{one.last_captured_at:%H:%M:%S} UTC"
         table.add_row(one.station, *map(str, counts), f"{one.images_per_s:.1f}", last)
     out.print(table)

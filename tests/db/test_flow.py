@@ -28,7 +28,7 @@ def test_what_was_captured_is_judged_error_or_pending_by_station(
         "verdict": "ok", "score": 0.1, "threshold": 1.0, "model_version": model_version, "error": None,
     }  # fmt: skip
     with sessions.begin() as session:
-        timings = [{"batch_images": 2.0}, {"batch_images": 4.0}, {}]
+        timings = [{"batch_images": 2.0, "late_ms": 0.5}, {"batch_images": 4.0}, {"late_ms": 9.0}]
         new = [
             new_result(id_, judged_at=at(59 - n), worker="w1", timings=timings[n], **good)
             for n, id_ in enumerate(left[:3])
@@ -38,6 +38,7 @@ def test_what_was_captured_is_judged_error_or_pending_by_station(
         found = flow.look(session, NOW, WINDOW)
     said = [(one.station, one.accepted, one.judged, one.error, one.pending) for one in found.stations]
     assert said == [("left", 6, 3, 1, 2), ("right", 2, 0, 0, 2)]
+    assert [one.late for one in found.stations] == [2, 0]
     assert found.stations[0].images_per_s == 6 / 600
     assert found.stations[0].last_captured_at == at(60)
     workers = [(one.worker, one.judged, one.batch_images) for one in found.workers]

@@ -141,6 +141,16 @@ def test_a_model_is_promoted_by_who_signs_for_it(
     assert type_("audit", "verify").exit_code == 0
 
 
+def test_a_product_is_given_a_deadline(rejected: UUID, type_: Callable[..., Result]) -> None:
+    assert "tile has no deadline" in type_("deadline", "tile").stdout
+    assert "late 250 ms after acceptance" in type_("deadline", "tile", "--ms", "250").stdout
+    assert "product.deadline tile" in type_("audit", "events", "--kind", "product").stdout
+    assert json.loads(type_("results", "--late", "--json").stdout) == []  # judged before it had one
+    assert "exclude each other" in said(type_("deadline", "tile", "--ms", "250", "--none"))
+    assert "tile has no deadline" in type_("deadline", "tile", "--none").stdout
+    assert "unknown product 'tyle' (known: tile)" in said(type_("deadline", "tyle", "--ms", "250"))
+
+
 def test_accounts_are_kept_by_the_administrator(ada: None, type_: Callable[..., Result]) -> None:
     assert type_("users", "disable", "ada", "--why", "left").exit_code == 0
     assert "disabled" in type_("users", "list").stdout

@@ -14,8 +14,9 @@ import torch
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import history, inspections, models, results
+from db import events, history, inspections, models, results
 from db.imagestore import ImageStore, ImageStoreUnavailableError, key_of
+from db.matching import Filter
 from db.settings import DatabaseSettings
 from model.maps import decode_map
 from model.scoring import Scorer
@@ -279,6 +280,29 @@ def test_a_lost_device_settles_nothing(
     with pytest.raises(DeviceLostError):
         judge(runtime, Delivery(ids, QUEUED))
     assert verdicts(runtime.sessions, ids) == [None, None]
+
+
+def test_a_verdict_that_misses_its_products_deadline_is_late(
+    runtime: Runtime, champion: str, accept: Any, make_picture: Any
+) -> None:
+    in_time, late, broken, none = accept(
+        [*(make_picture(seed) for seed in (1, 2)), b"no image", make_picture(3)]
+    )
+    for deadline_ms, ids in ((3_600_000, [in_time]), (1, [late, broken]), (None, [none])):
+        with runtime.sessions.begin() as session:
+            models.set_deadline(session, "plate", deadline_ms, "ada")
+        assert judge(runtime, Delivery(ids, QUEUED)) == len(ids)
+    with runtime.sessions() as session:
+        missed = {row.id for row in history.search(session, Filter(late=True), 10)}
+        timings = history.inspection(session, late).result.timings  # type: ignore[union-attr]
+        changes = [(one.kind, one.detail) for one in events.told(session, events.Asked(kind="product"))]
+    assert missed == {late, broken}
+    assert timings["late_ms"] > 0
+    assert changes == [
+        ("product.deadline", {"before_ms": 1, "ms": None}),
+        ("product.deadline", {"before_ms": 3_600_000, "ms": 1}),
+        ("product.deadline", {"before_ms": None, "ms": 3_600_000}),
+    ]
 
 
 def test_a_slow_models_images_have_their_verdicts_before_the_last_is_scored(
