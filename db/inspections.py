@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
-from db.ids import uuid7_time
+from db.ids import first_id, uuid7_time
 from db.insert import insert_missing
 from db.ledger import released
 from db.ledger.facts import Kind
@@ -200,21 +200,30 @@ def newest_ok(session: Session, product: str, limit: int) -> list[str]:
 
     Without those that their newest review overrules, or is not sure of.
     """
+    newest_first = _ok(product, None).order_by(Inspection.id.desc()).limit(limit)
+    return list(session.scalars(newest_first))
+
+
+def count_ok(session: Session, product: str, limit: int, since: datetime | None = None) -> int:
+    """Count the same parts, those captured since a time where one is given, up to `limit`."""
+    return session.scalars(
+        select(func.count()).select_from(_ok(product, since).limit(limit).subquery())
+    ).one()
+
+
+def _ok(product: str, since: datetime | None) -> Select[str]:
     doubted = select(Review.inspection_id).where(newest(), Review.verdict != "confirm")
-    return list(
-        session.scalars(
-            select(Inspection.image_sha256)
-            .join(Result, Result.inspection_id == Inspection.id)
-            .where(
-                Inspection.product == product,
-                Result.verdict == "ok",
-                Inspection.id.not_in(doubted),
-                ~is_let_go(IMAGE, Inspection.id),
-            )
-            .order_by(Inspection.id.desc())
-            .limit(limit)
+    query = (
+        select(Inspection.image_sha256)
+        .join(Result, Result.inspection_id == Inspection.id)
+        .where(
+            Inspection.product == product,
+            Result.verdict == "ok",
+            Inspection.id.not_in(doubted),
+            ~is_let_go(IMAGE, Inspection.id),
         )
     )
+    return query if since is None else query.where(Inspection.id >= first_id(since))
 
 
 def overdue(session: Session, before: datetime, limit: int) -> list[UUID]:

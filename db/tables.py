@@ -375,3 +375,77 @@ class Lease(Base):
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     holder: Mapped[str]
     until: Mapped[datetime]
+
+
+class TrainingRun(Base):
+    """A training that somebody asked for, and how it goes: the trainers' queue. Operational, no fact."""
+
+    __tablename__ = "training_runs"
+    __table_args__ = (
+        CheckConstraint("why IN ('on demand', 'schedule', 'drift')", name="why"),
+        CheckConstraint(
+            "state IN ('requested', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
+        ),
+        CheckConstraint("(state = 'succeeded') = (model_version IS NOT NULL)", name="model"),
+        CheckConstraint("state <> 'failed' OR reason IS NOT NULL", name="reason"),
+        CheckConstraint(
+            "state <> 'running' OR (holder IS NOT NULL AND lease_until IS NOT NULL)", name="held"
+        ),
+        Index(
+            "uq_training_runs_open",
+            "product",
+            unique=True,
+            postgresql_where=text("state IN ('requested', 'running')"),
+            sqlite_where=text("state IN ('requested', 'running')"),
+        ),
+        Index(None, "product", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    product: Mapped[str] = mapped_column(ForeignKey("products.name"))
+    why: Mapped[str] = mapped_column(String(16))
+    requested_by: Mapped[str]
+    requested_at: Mapped[datetime]  # this and all times below by the database's clock
+    state: Mapped[str] = mapped_column(String(16))
+    attempt: Mapped[int]
+    holder: Mapped[str | None]  # the trainer that has it, or had it last
+    lease_until: Mapped[datetime | None]  # of one that is requested again: not to be taken before
+    heartbeat_at: Mapped[datetime | None]
+    epoch: Mapped[int | None]  # whole ones
+    epochs: Mapped[int | None]  # at most
+    loss: Mapped[float | None]  # on held-out images
+    eta_s: Mapped[float | None]
+    model_version: Mapped[str | None] = mapped_column(String(64), ForeignKey("model_versions.id"))
+    reason: Mapped[str | None] = mapped_column(Text)
+    started_at: Mapped[datetime | None]  # by its first trainer
+    ended_at: Mapped[datetime | None]
+    log: Mapped[str] = mapped_column(Text)  # its end
+
+
+class TrainingImages(Base):
+    """What a run trains on, as its first trainer chose it: the next one's checkpoint is of no other images.
+
+    Beside the run, since heartbeats write that row every few seconds. Operational, no fact.
+    """
+
+    __tablename__ = "training_images"
+
+    run: Mapped[UUID] = mapped_column(ForeignKey("training_runs.id"), primary_key=True)
+    sha256s: Mapped[list[str]] = mapped_column(Json)
+
+
+class Schedule(Base):
+    """When a product is trained again. Operational, no fact: its changes stand in the events."""
+
+    __tablename__ = "schedules"
+    __table_args__ = (CheckConstraint("min_new >= 0", name="min_new"),)
+
+    product: Mapped[str] = mapped_column(ForeignKey("products.name"), primary_key=True)
+    cron: Mapped[str]
+    time_zone: Mapped[str]
+    min_new: Mapped[int]  # good images since the last run that succeeded
+    enabled: Mapped[bool]
+    changed_by: Mapped[str]
+    changed_at: Mapped[datetime]
+    last_due: Mapped[datetime]  # served up to here; of a new schedule, when it was made
+    last_skipped: Mapped[str | None] = mapped_column(Text)  # why the last due time asked for no run

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.config import TrainConfig, Watch
-from model.images import Pixels, UnreadableImageError, decode, is_grey
-
-LEAST_IMAGES = 8
+from model.images import LEAST_IMAGES, Pixels, UnreadableImageError, decode, is_grey
 
 
 class TooFewImagesError(ValueError):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+LEAST_IMAGES = 8  # good ones, to train on
 MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gigabyte as RGB
 _ORIENTATION = 0x0112
 _WIDE_MODES = ("I", "F")  # and I;16 with its byte orders: grey with more than 8 bits

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pyramidion.commands import audit, bench, models, retention, users
+from pyramidion.commands import audit, bench, models, retention, runs, schedule, users
 from pyramidion.commands.backup import backup, restore
 from pyramidion.commands.capture import capture
 from pyramidion.commands.deadline import deadline
@@ -22,6 +22,7 @@ from pyramidion.commands.lot import lot
 from pyramidion.commands.presets import presets
 from pyramidion.commands.processes import beat, migrate, serve, worker
 from pyramidion.commands.results import results
+from pyramidion.commands.retrain import retrain
 from pyramidion.commands.review import review
 from pyramidion.commands.settings import settings
 from pyramidion.commands.show import show
@@ -62,6 +63,7 @@ commands: tuple[Callable[..., None], ...] = (
     demo,
     up,
     train,
+    retrain,
     presets,
     evaluate,
     capture,
@@ -81,6 +83,8 @@ commands: tuple[Callable[..., None], ...] = (
 for command in commands:
     app.command()(command)
 app.add_typer(models.app, name="models")
+app.add_typer(runs.app, name="runs")
+app.add_typer(schedule.app, name="schedule")
 app.add_typer(audit.app, name="audit")
 app.add_typer(users.app, name="users")
 app.add_typer(retention.app, name="retention")

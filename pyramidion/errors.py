@@ -14,6 +14,8 @@ from db.imagestore import ImageStoreError
 from db.inspections import UnknownProductError
 from db.migrate import OutdatedDatabaseError
 from db.models import ChampionChangedError, NoFormerChampionError, UnknownModelError
+from db.runs import RunOverError, RunThereError, UnknownRunError
+from db.schedules import ScheduleError
 from db.settings import SettingsError
 from db.text import UnkeepableNameError
 from workers.queue import BrokerUnavailableError
@@ -43,6 +45,10 @@ _ALWAYS: tuple[type[Exception], ...] = (
     ChampionChangedError,
     NoFormerChampionError,
     UnknownInspectionError,
+    UnknownRunError,
+    RunThereError,
+    RunOverError,
+    ScheduleError,
     NoBrokerError,
     BrokerUnavailableError,
     DBAPIError,

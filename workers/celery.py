@@ -60,7 +60,7 @@ def configuration(settings: WorkerSettings) -> dict[str, Any]:
         "task_default_queue": HOUSEKEEPING,
         "task_routes": {
             "workers.score": {"queue": queue_of(VERSION)},
-            "workers.train": {"queue": TRAIN},
+            "workers.trainer": {"queue": TRAIN},
             "workers.replay": {"queue": TRAIN},  # who trains has a model's libraries, and time
             "workers.retain": {"queue": TRAIN},
         },
@@ -92,6 +92,12 @@ def configuration(settings: WorkerSettings) -> dict[str, Any]:
                 "schedule": settings.seal_every_s,
                 "options": {"queue": HOUSEKEEPING, "expires": max(300, 2 * settings.seal_every_s)},
             },
+            # However long the pause, what was due is caught up: a look that nobody took is worthless.
+            "schedule": {
+                "task": "workers.schedule",
+                "schedule": crontab(),
+                "options": {"queue": HOUSEKEEPING, "expires": 300},
+            },
             # Asked for each hour, done once a day: the clock remembers nothing, and may not run at midnight.
             "replay": {
                 "task": "workers.replay",
@@ -107,6 +113,6 @@ def configuration(settings: WorkerSettings) -> dict[str, Any]:
     }
 
 
-TASKS = ("score", "sweep", "seal", "train", "replay", "retain")
+TASKS = ("score", "sweep", "seal", "schedule", "trainer", "replay", "retain")
 app = Celery("workers", include=[f"workers.{name}" for name in TASKS])
 app.config_from_object(Configuration())

@@ -76,13 +76,15 @@ def move(version: int, args: Sequence[Any], id_: str) -> None:
         raise BrokerUnavailableError(f"cannot move a message to {queue_of(version)}: {error}") from error
 
 
-def request_training(product: str) -> None:
-    """Ask a training worker for a new model of `product`; raises BrokerUnavailableError."""
+def wake_trainer() -> None:
+    """Let a training worker look for runs now; raises BrokerUnavailableError, which only delays that."""
     try:
-        app.send_task("workers.train", args=[product], retry=True, retry_policy=_RETRY)
+        # One that was asleep or busy for long has looked by itself.
+        app.send_task("workers.trainer", expires=300, retry=True, retry_policy=_RETRY)
     except (OperationalError, NoBrokerError, OSError) as error:
         raise BrokerUnavailableError(
-            f"cannot queue the training of {product!r} ({error}); check the broker with `pyramidion doctor`"
+            f"no training worker can be woken ({error}); the run is kept, and taken within seconds by one "
+            "that runs. Check the broker with `pyramidion doctor`"
         ) from error
 
 

@@ -103,6 +103,37 @@ class WorkerSettings(Settings):
     replay_sample: int = Field(
         default=20, ge=0, description="Stored verdicts that are replayed each day, drawn at random. 0: none."
     )
+    training_threads: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Processor threads that a training computes with: what bounds its share of a machine "
+        "that also scores. 0: as PYRAMIDION_TORCH_THREADS says.",
+    )
+    training_nice: int = Field(
+        default=10,
+        ge=0,
+        le=19,
+        description="How far a training worker stands back for other processes of its machine, as nice(1) "
+        "counts.",
+    )
+    training_lease_s: float = Field(
+        default=30,
+        ge=2,
+        description="Seconds without a sign of life after which another training worker takes a run up.",
+    )
+    training_attempts: int = Field(
+        default=5,
+        ge=1,
+        le=100,
+        description="Times that a run is taken up whose training worker was killed or hung, before it fails.",
+    )
+    training_hung_after_s: float = Field(
+        default=900,
+        ge=10,
+        description="Seconds without progress after which a training worker takes itself for hung and ends, "
+        "to be started anew.",
+    )
     visibility_timeout_s: int = Field(
         default=600,
         ge=30,

@@ -1,20 +1,28 @@
-"""Training from what the line itself has produced, in its own queue and worker process."""
+"""Training from what the line itself has produced: a run is taken, trained, and ended with a model.
 
+A run that is cut off goes on from the last whole epoch of whoever had it before, on the same images.
+"""
+
+import threading
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 from celery.utils.log import get_task_logger
 
-from db import approvals, events, inspections, models
+from db import approvals, events, models, runs
 from db.home import private_folder
 from db.imagestore import ImageStoreError, ImageStoreUnavailableError
+from db.outage import UNAVAILABLE
 from db.settings import DatabaseSettings
 from model import bundle, training
 from model.training import Trained
 from workers import escapes
-from workers.celery import app
 from workers.escapes import Escapes
-from workers.runtime import Runtime, runtime
+from workers.pulse import Pulse
+from workers.runtime import Runtime
 
 logger = get_task_logger(__name__)
 
@@ -31,43 +39,94 @@ class Kept:
     promoted: bool
 
 
-# Acknowledged before it starts: a training may outlast the time after which the broker hands an
-# unacknowledged message to the next trainer, and would be done again and again. Its events tell of it.
-@app.task(name="workers.train", acks_late=False)
-def train(product: str) -> None:
-    """Train `product` on its newest parts that were judged ok, and register the model.
+def train_next(
+    state: Runtime, stopping: threading.Event, progressed: Callable[[], None] = lambda: None
+) -> UUID | None:
+    """Take a run and train on its product's good parts; gives the run, None where none waits.
 
-    It becomes champion only where the product has none: whether a new model may replace one is for a
-    person to say (`pyramidion models promote`).
+    Its model becomes champion only where the product has none: whether a new model may replace one is for a
+    person to say (`pyramidion models promote`). Once `stopping` is set the run goes back, and on from there;
+    `progressed` is called with each step.
+    Raises what the database raises while it is away, or what nobody foresaw: the run has failed then.
     """
-    state = runtime()
+    settings = state.settings
     with state.sessions.begin() as session:
-        events.record(session, "training.started", "trainer", product)
-        hashes = inspections.newest_ok(session, product, IMAGES)
+        held = runs.take(session, settings.training_lease_s, settings.training_attempts)
+    if held is None:
+        return None
+    with Pulse(state.sessions, held, settings.training_lease_s, stopping, progressed) as pulse:
+        try:
+            _train_or_stop(state, pulse)
+        except runs.RunLostError as error:
+            logger.warning("%s: nothing is kept of this training", error)
+        except ImageStoreUnavailableError as error:
+            pulse.say(f"{error}: it is tried again")
+            with state.sessions.begin() as session:
+                runs.give_back(session, held, pulse.log, pause_s=settings.training_lease_s)
+        except (
+            training.TooFewImagesError,
+            training.UnreadableImageError,
+            training.UselessModelError,
+            ImageStoreError,
+        ) as error:
+            _failed(state, pulse, str(error))
+        except UNAVAILABLE:
+            raise  # there is nowhere to note it: the lease lapses
+        except Exception as error:
+            pulse.say(traceback.format_exc())
+            _failed(state, pulse, f"{type(error).__name__}: {error}")
+            raise
+    return held.id
+
+
+def _train_or_stop(state: Runtime, pulse: Pulse) -> None:
+    try:
+        _train(state, pulse)
+    except training.TrainingStoppedError:
+        _stopped(state, pulse)
+
+
+def _train(state: Runtime, pulse: Pulse) -> None:
+    held = pulse.held
+    with state.sessions.begin() as session:
+        hashes = runs.images(session, held, IMAGES)
     blobs = state.store.get_many(hashes)
     images = [blob for blob in blobs if not isinstance(blob, ImageStoreError)]
-    try:
-        away = next((blob for blob in blobs if isinstance(blob, ImageStoreUnavailableError)), None)
-        if away is not None:
-            raise away
-        trained = training.train(images, device=state.device, checkpoints=checkpoints())
-    except (
-        training.TooFewImagesError,
-        training.UnreadableImageError,
-        training.UselessModelError,
-        ImageStoreError,
-    ) as error:
-        detail = {"reason": str(error), "images": len(images), "lost": len(blobs) - len(images)}
-        with state.sessions.begin() as session:
-            events.record(session, "training.failed", "trainer", product, detail)
-        logger.error("training of %s failed: %s", product, error)  # noqa: TRY400  # the message says it all
-        return
-    kept = keep(
-        state, trained, product, actor="trainer", note=f"{len(images)} images from the line's own history"
+    away = next((blob for blob in blobs if isinstance(blob, ImageStoreUnavailableError)), None)
+    if away is not None:
+        raise away
+    lost = f", {len(blobs) - len(images)} more could not be read" if len(images) < len(blobs) else ""
+    pulse.say(f"attempt {held.attempt} by {held.holder}: {len(images)} images{lost}")
+    trained = training.train(
+        images, device=state.device, progress=pulse.note, stop=pulse.must_stop, checkpoints=checkpoints()
     )
-    logger.info("trained %s: %s", product, kept.version)
+    kept = keep(
+        state,
+        trained,
+        held.product,
+        actor="trainer",
+        note=f"{len(images)} images from the line's own history",
+        pulse=pulse,
+    )
+    logger.info("trained %s: %s", held.product, kept.version)
     if kept.escapes is not None:
-        logger.info("%s: %s", product, kept.escapes.note)
+        logger.info("%s: %s", held.product, kept.escapes.note)
+
+
+def _stopped(state: Runtime, pulse: Pulse) -> None:
+    if pulse.is_lost():
+        raise runs.RunLostError(pulse.held.id)
+    pulse.say("its worker is told to stop: another goes on")
+    with state.sessions.begin() as session:
+        runs.give_back(session, pulse.held, pulse.log, counts=False)
+    logger.info("training of %s goes back: run %s", pulse.held.product, pulse.held.id)
+
+
+def _failed(state: Runtime, pulse: Pulse, reason: str) -> None:
+    pulse.say(f"failed: {reason}")
+    logger.error("training of %s failed: %s", pulse.held.product, reason)
+    with state.sessions.begin() as session:
+        runs.fail(session, pulse.held, reason, pulse.log)
 
 
 def checkpoints() -> Path:
@@ -76,13 +135,21 @@ def checkpoints() -> Path:
 
 
 def keep(
-    state: Runtime, trained: Trained, product: str, *, actor: str, note: str, promote: bool = False
+    state: Runtime,
+    trained: Trained,
+    product: str,
+    *,
+    actor: str,
+    note: str,
+    promote: bool = False,
+    pulse: Pulse | None = None,
 ) -> Kept:
     """Save a trained model, store its weights and register it.
 
     `promote` makes it the champion at once; a product without a champion takes it in any case; but where a
     promotion takes a signature, neither does: `promoted` says what was done. Defects that
-    people have found are scored with it, and how many escape stands in its note and in an event.
+    people have found are scored with it, and how many escape stands in its note and in an event. The run
+    of a `pulse` succeeds with it; where it was lost, nothing is registered, and RunLostError is raised.
     """
     saved = bundle.save(trained, private_folder(state.bundles), product=product)
     state.store.put(saved.weights.read_bytes())  # before the transaction: it may take a while
@@ -94,6 +161,9 @@ def keep(
         models.register(
             session, saved.version, product, saved.manifest, saved.weights_sha256, trained.facts.images, note
         )
+        if pulse is not None:
+            pulse.say(f"model {saved.version}")
+            runs.succeed(session, pulse.held, saved.version, pulse.log)
         promoted = (promote or models.champion(session, product) is None) and not approvals.required(
             "promotion"
         )

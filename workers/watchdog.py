@@ -34,12 +34,14 @@ class Watchdog(threading.Thread):
         progressed_at: Callable[[], float],
         hung_after_s: float,
         last_resort_s: float = _LAST_RESORT_S,
+        setting: str = "PYRAMIDION_HUNG_AFTER_S",
     ) -> None:
         super().__init__(name="watchdog", daemon=True)
         self._busy = busy
         self._progressed_at = progressed_at
         self._hung_after_s = hung_after_s
         self._last_resort_s = hung_after_s + last_resort_s
+        self._setting = setting
 
     def run(self) -> None:
         pause = min(1.0, self._hung_after_s / 10)
@@ -57,8 +59,9 @@ class Watchdog(threading.Thread):
 
     def _end(self) -> None:
         logger.critical(
-            "no progress for %.0f s (PYRAMIDION_HUNG_AFTER_S): this worker ends, what it held is tried again",
+            "no progress for %.0f s (%s): this worker ends, what it held is tried again",
             self._hung_after_s,
+            self._setting,
         )
         faulthandler.dump_traceback(file=_stderr())
         os._exit(1)

@@ -7,14 +7,15 @@ import typer
 
 from pyramidion.errors import UserError
 from pyramidion.output import out
+from workers.settings import WorkerSettings
 
 _MODULES = {
     "score": ["workers.score"],
-    "train": ["workers.train", "workers.replay", "workers.retain"],
-    "housekeeping": ["workers.sweep", "workers.seal"],
+    "train": ["workers.trainer", "workers.replay", "workers.retain"],
+    "housekeeping": ["workers.sweep", "workers.seal", "workers.schedule"],
 }
 # Scoring: one batch is read, one is scored and one recorded at a time. Housekeeping: recovery depends on the
-# sweeps, which don't wait for a long sealing.
+# sweeps, which don't wait for a long sealing. Training: beside the thread that trains (workers.trainer).
 _THREADS = {"score": 3, "train": 1, "housekeeping": 2}
 
 
@@ -40,7 +41,9 @@ def worker(
         context.require_images()
         from workers.runtime import runtime
 
-        runtime()
+        state = runtime()
+        if queue == "train":
+            _share_the_machine(state.settings)
     app.conf.include = _MODULES[queue]
     app.worker_main(
         [
@@ -52,10 +55,19 @@ def worker(
             f"--loglevel={log_level}",
             "--without-mingle",
             "--without-gossip",
-            # Trainings are long: one that waits shall be another trainer's.
+            # Replays and retention are long: one that waits shall be another worker's.
             *(["--prefetch-multiplier=1"] if queue == "train" else []),
         ]
     )
+
+
+def _share_the_machine(settings: WorkerSettings) -> None:
+    """Let scoring go before training: by priority, of all threads made from here on, and in threads."""
+    import torch
+
+    os.nice(settings.training_nice)
+    if settings.training_threads:
+        torch.set_num_threads(settings.training_threads)
 
 
 def beat() -> None:

@@ -15,7 +15,6 @@ from pyramidion.commands.training_options import (
     EncoderSha256,
     PresetOptions,
     Tiles,
-    flags,
 )
 from pyramidion.errors import INTERRUPTED, UserError
 from pyramidion.output import err, out, print_json
@@ -26,10 +25,6 @@ _LISTED = 10
 def train(
     product: Annotated[str, typer.Argument(help="Name of the product; made when it is new.")],
     images: Annotated[Path | None, typer.Option(help="Folder with images of good parts only.")] = None,
-    from_history: Annotated[
-        bool,
-        typer.Option("--from-history", help="Train on the line's newest ok parts, in a training worker."),
-    ] = False,
     preset: Annotated[
         str | None, typer.Option(help="What to train (`pyramidion presets` lists them); without it, pyramid.")
     ] = None,
@@ -58,29 +53,14 @@ def train(
 ) -> None:
     """Train a model of PRODUCT on good parts only, calibrate its threshold, and make it the champion.
 
-    Ctrl-C stops it; the same command goes on from there, and so it does after a crash.
+    Ctrl-C stops it; the same command goes on from there, and so it does after a crash. `pyramidion retrain`
+    has a training worker do it on what the line has produced.
     """
     require_name("product", product)
-    if from_history == (images is not None):
-        raise UserError("name a folder of good parts (--images DIR), or --from-history")
     if images is None:
-        _refuse_beside_history(
-            preset=preset is not None,
-            encoder_weights=encoder_weights is not None,
-            encoder_sha256=encoder_sha256 is not None,
-            option=bool(option),
-            size=size is not None,
-            tiles=tiles is not None,
-            augment=augment is not None,
-            epochs=epochs is not None,
-            seed=seed != 0,
-            false_reject_rate=false_reject_rate is not None,
-            device=device is not None,
-            no_promote=not promote,
-            json=as_json,
+        raise UserError(
+            "name a folder of good parts (--images DIR); `pyramidion retrain PRODUCT` takes the line's newest"
         )
-        _ask_a_worker(product)
-        return
     from model.config import TrainingStoppedError
     from pyramidion.commands.up import stop_on_signals
     from pyramidion.context import open_context
@@ -128,17 +108,6 @@ def train(
         _print(report, left_out)
 
 
-def _ask_a_worker(product: str) -> None:
-    from db.inspections import require_product
-    from pyramidion.context import open_context
-    from workers.queue import request_training
-
-    with open_context().reading() as session:
-        require_product(session, product)
-    request_training(product)
-    out.print(f"asked for a training of {product}; `pyramidion models --product {product}` shows its result")
-
-
 def _print(report: dict[str, Any], left_out: Sequence[tuple[str, str]]) -> None:
     product, version = report["product"], report["version"][:12]
     out.print(
@@ -163,13 +132,3 @@ def _print(report: dict[str, Any], left_out: Sequence[tuple[str, str]]) -> None:
     else:
         sign = " --sign-as USER" if approvals.required("promotion") else ""
         out.print(f"it does not judge yet: pyramidion models promote {product} {version}{sign}")
-
-
-def _refuse_beside_history(**given: bool) -> None:
-    """Raise UserError for an option that a training worker would not hear of."""
-    unheard = flags(**given)
-    if unheard:
-        raise UserError(
-            f"a training worker takes its defaults, so {', '.join(unheard)} cannot go with --from-history: "
-            "leave it out, or train from a folder (--images DIR)"
-        )

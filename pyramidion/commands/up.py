@@ -47,8 +47,8 @@ def _say(line: str) -> None:
 
 
 def cut_short(service: Service) -> str:
-    lost = ": a training in hand is lost, ask for it again" * (service.name == "trainer")
-    return f"{service.name} did not stop in time and was killed{lost}"
+    kept = ": a training in hand goes on from its last whole epoch" * (service.name == "trainer")
+    return f"{service.name} did not stop in time and was killed{kept}"
 
 
 def tend_until(stop: threading.Event, supervisor: Supervisor) -> None:

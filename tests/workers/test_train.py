@@ -1,24 +1,26 @@
 """Training on what the line has produced: a candidate, not a champion."""
 
 import functools
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import models
+from db import models, runs
 from db.ids import uuid7
 from db.imagestore import ImageStore
 from db.settings import DatabaseSettings
-from db.tables import Event, Inspection, Review
+from db.tables import Event, Inspection, Review, TrainingRun
 from model import training
 from model.bundle import BundlePaths
-from model.config import Progress, TrainingStoppedError
+from model.config import Progress
 from workers import train
 from workers.judge import Delivery, judge
 from workers.runtime import Runtime
@@ -35,8 +37,20 @@ def runtime(
 ) -> Iterator[Runtime]:
     with ThreadPoolExecutor(2) as threads:
         made = Runtime(WorkerSettings(), sessions, sessions, store, database.home / "bundles", "cpu", threads)
-        monkeypatch.setattr(train, "runtime", lambda: made)
         yield made
+
+
+def request(state: Runtime) -> UUID:
+    with state.sessions.begin() as session:
+        return runs.request(session, "plate", "on demand", "ada")
+
+
+def retrain(state: Runtime) -> TrainingRun:
+    """Ask for a run, train it, and give it as it ended."""
+    run = request(state)
+    assert train.train_next(state, threading.Event()) == run
+    with state.sessions() as session:
+        return runs.find(session, run)
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +66,7 @@ def test_a_candidate_is_trained_on_ok_parts_and_does_not_judge(
 ) -> None:
     ids = accept([make_picture(seed) for seed in range(200, 212)] + [make_picture(300, defect=True)])
     judge(runtime, Delivery(ids, datetime.now(UTC)))
-    train.train("plate")
+    run = retrain(runtime)
     with runtime.sessions() as session:
         versions = models.versions(session, "plate")
         judging = models.champion(session, "plate")
@@ -61,6 +75,8 @@ def test_a_candidate_is_trained_on_ok_parts_and_does_not_judge(
     candidate = next(one for one in versions if one.id != champion)
     assert candidate.training_images == 12, "the part that was judged ng is not learnt from"
     assert runtime.scorer(candidate).version == candidate.id
+    assert (run.state, run.model_version) == ("succeeded", candidate.id)
+    assert "epoch 4 of 4: loss" in run.log
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -81,12 +97,14 @@ def test_nothing_is_promoted_by_itself_where_that_takes_a_signature(
 def test_too_few_parts_leave_an_event_and_no_model(
     runtime: Runtime, champion: str, accept: Any, make_picture: Any
 ) -> None:
-    train.train("plate")
+    run = retrain(runtime)
     with runtime.sessions() as session:
         events = list(session.scalars(select(Event).where(Event.kind == "training.failed")))
         assert len(models.versions(session, "plate")) == 1
     assert len(events) == 1
-    assert "0" in events[0].detail["reason"]
+    assert events[0].detail == {"run": str(run.id), "reason": run.reason}
+    assert run.reason is not None
+    assert run.reason.startswith("0 distinct good images are too few")
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -104,7 +122,7 @@ def test_reviewed_defects_that_escape_the_candidate_stand_in_its_note_and_an_eve
     with runtime.sessions() as session:
         gone = session.get_one(Inspection, bad[2]).image_key
     (runtime.bundles.parent / "images" / gone).unlink()
-    train.train("plate")
+    retrain(runtime)
     with runtime.sessions() as session:
         candidate = next(one for one in models.versions(session, "plate") if one.id != champion)
         event = session.scalars(select(Event).where(Event.kind == "model.measured")).one()
@@ -124,26 +142,71 @@ def test_reviewed_defects_that_escape_the_candidate_stand_in_its_note_and_an_eve
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_a_training_that_was_killed_goes_on_when_it_is_asked_for_again(
+def test_a_worker_that_is_told_to_stop_gives_its_run_back_and_the_next_goes_on(
     runtime: Runtime, champion: str, accept: Any, make_picture: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids = accept([make_picture(seed) for seed in range(200, 212)])
-    judge(runtime, Delivery(ids, datetime.now(UTC)))
+    judge(runtime, Delivery(accept([make_picture(seed) for seed in range(200, 212)]), datetime.now(UTC)))
     seen: list[int] = []
+    stopping = threading.Event()
     whole = training.train
 
-    def killed(*images: Any, **words: Any) -> Any:
-        def note(progress: Progress) -> None:
-            seen.append(progress.epoch)
+    def watched(*images: Any, progress: Any, **words: Any) -> Any:
+        def note(at: Progress) -> None:
+            seen.append(at.epoch)
+            if at.epoch == 2 and len(seen) < 4:
+                stopping.set()
+            progress(at)
 
-        stop = (lambda: 2 in seen) if not seen else None
-        return whole(*images, **words, progress=note, stop=stop)
+        return whole(*images, **words, progress=note)
 
-    monkeypatch.setattr(training, "train", killed)
-    with pytest.raises(TrainingStoppedError):
-        train.train("plate")
+    monkeypatch.setattr(training, "train", watched)
+    run = request(runtime)
+    train.train_next(runtime, stopping)
+    with runtime.sessions() as session:
+        assert (runs.find(session, run).state, runs.find(session, run).attempt) == ("requested", 0)
     before = len(seen)
-    train.train("plate")
+    # The line went on meanwhile: the run's images are still those that it began with.
+    judge(runtime, Delivery(accept([make_picture(seed) for seed in range(220, 224)]), datetime.now(UTC)))
+    train.train_next(runtime, threading.Event())
     assert seen[before:][:2] == [0, 2]  # reading, then from where it was
     with runtime.sessions() as session:
+        assert runs.find(session, run).state == "succeeded"
         assert len(models.versions(session, "plate")) == 2
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_run_that_is_cancelled_while_it_trains_leaves_no_model(
+    runtime: Runtime, accept: Any, champion: str, make_picture: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge(runtime, Delivery(accept([make_picture(seed) for seed in range(200, 212)]), datetime.now(UTC)))
+    whole = training.train
+
+    def cancelled(*images: Any, **words: Any) -> Any:
+        made = whole(*images, **words)
+        with runtime.sessions.begin() as session:  # at the last moment
+            runs.cancel(session, run, "ada")
+        return made
+
+    monkeypatch.setattr(training, "train", cancelled)
+    run = request(runtime)
+    train.train_next(runtime, threading.Event())
+    with runtime.sessions() as session:
+        assert runs.find(session, run).state == "cancelled"
+        assert [one.id for one in models.versions(session, "plate")] == [champion]
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_what_nobody_foresaw_fails_the_run_with_its_traceback(
+    runtime: Runtime, champion: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("CUDA error: an illegal memory access")
+
+    monkeypatch.setattr(training, "train", broken)
+    run = request(runtime)
+    with pytest.raises(RuntimeError):
+        train.train_next(runtime, threading.Event())
+    with runtime.sessions() as session:
+        found = runs.find(session, run)
+    assert (found.state, found.reason) == ("failed", "RuntimeError: CUDA error: an illegal memory access")
+    assert "in broken" in found.log

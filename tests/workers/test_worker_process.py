@@ -266,17 +266,3 @@ def test_a_process_that_cannot_work_says_so_and_ends(
     assert "error:" in said
     assert "Traceback" not in said
     assert not list(tmp_path.glob("celerybeat-schedule*"))
-
-
-@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_a_training_is_not_handed_out_twice_while_it_runs(
-    use_broker: Any, champion: str, processes: Start, wait: Wait, tmp_path: Path
-) -> None:
-    log = tmp_path / "trainer.log"
-    processes("worker", "--queue", "train", log=log)
-    wait(lambda: ready(log), "the trainer", READY_S)
-    queue.request_training("plate")
-    wait(lambda: "training of plate failed" in log.read_text(encoding="utf-8"), "the training", 60)
-    with Redis.from_url(use_broker.url) as client:
-        assert client.hlen("unacked") == 0
-        assert client.llen("train") == 0

@@ -1,0 +1,74 @@
+"""`pyramidion retrain`: a new model from what the line itself has produced."""
+
+import getpass
+import time
+from typing import TYPE_CHECKING, Annotated, Final
+from uuid import UUID
+
+import typer
+
+from pyramidion.errors import FAILED, UserError
+from pyramidion.output import err, out, print_json
+
+if TYPE_CHECKING:
+    from db.tables import TrainingRun
+    from pyramidion.context import Context
+
+_LOOK_EVERY_S: Final = 1.0
+
+
+def retrain(
+    product: Annotated[str, typer.Argument(help="The product.")],
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the run has ended.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the run as one JSON document.")] = False,
+) -> None:
+    """Ask a training worker for a new model of PRODUCT, of its newest parts that were judged ok.
+
+    The model judges where the product has none; else `pyramidion models promote` lets it.
+    """
+    from db import inspections, runs
+    from model.images import LEAST_IMAGES
+    from pyramidion.commands.runs import as_dict
+    from pyramidion.context import open_context
+    from workers import queue
+
+    context = open_context()
+    with context.sessions.begin() as session:
+        inspections.require_product(session, product)
+        good = inspections.count_ok(session, product, LEAST_IMAGES)
+        if good < LEAST_IMAGES:
+            raise UserError(
+                f"{product!r} has {good} parts that were judged ok, at least {LEAST_IMAGES} are needed: "
+                f"capture more, or train on a folder (`pyramidion train {product} --images DIR`)"
+            )
+        run = runs.request(session, product, "on demand", getpass.getuser())
+    try:
+        queue.wake_trainer()
+    except queue.BrokerUnavailableError as error:
+        err.print(f"note: {error}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    ended = _await_end(context, run) if wait else None
+    if as_json:
+        with context.reading() as session:
+            print_json(as_dict(runs.find(session, run)))
+    elif ended is None:
+        out.print(f"run {run} is requested; `pyramidion runs show {run}` tells how it goes", highlight=False)
+    elif ended.state == "succeeded":
+        out.print(f"trained {product}: model {(ended.model_version or '')[:12]}", highlight=False)
+    if ended is not None and ended.state != "succeeded":
+        why = "" if ended.reason is None else f": {ended.reason}"
+        err.print(f"run {run} is {ended.state}{why}", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(FAILED)
+
+
+def _await_end(context: "Context", id_: UUID) -> "TrainingRun":
+    from db import runs
+    from pyramidion.commands.runs import progress
+
+    with err.status(f"run {id_}; Ctrl-C leaves it to its trainer") as status:
+        while True:
+            with context.reading() as session:
+                run = runs.find(session, id_)
+            if run.state not in runs.OPEN:
+                return run
+            status.update(f"run {id_} is {run.state} {progress(run)}; Ctrl-C leaves it to its trainer")
+            time.sleep(_LOOK_EVERY_S)

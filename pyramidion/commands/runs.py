@@ -1,0 +1,130 @@
+"""`pyramidion runs`: trainings on what the line has produced, and how they go."""
+
+import getpass
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+from rich.table import Table
+
+from pyramidion.errors import UserError
+from pyramidion.output import out, print_json
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from db.tables import TrainingRun
+
+_SHOWN = 20
+
+app = typer.Typer(help="List training runs, show one, cancel one.", invoke_without_command=True)
+
+RunId = Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback()
+def runs(
+    context: typer.Context,
+    product: Annotated[str | None, typer.Option(help="Only of this product.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help=f"At most so many; people are shown {_SHOWN}, JSON has all.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    from db.runs import newest
+    from pyramidion.context import open_context
+
+    with open_context().reading() as session:
+        found = newest(session, product, limit if as_json else limit or _SHOWN)
+    if as_json:
+        print_json([as_dict(run) for run in found])
+        return
+    if not found:
+        out.print("no training run yet; `pyramidion retrain PRODUCT` asks for one")
+        return
+    table = Table("run", "product", "asked (UTC)", "by", "why", "state", "", box=None)
+    for run in found:
+        table.add_row(
+            str(run.id)[:13],  # of its time, to the millisecond: enough to name it
+            run.product,
+            f"{run.requested_at:%Y-%m-%d %H:%M:%S}",
+            run.requested_by,
+            run.why,
+            run.state,
+            _told(run),
+        )
+    out.print(table)
+
+
+@app.command()
+def show(run_id: RunId, as_json: AsJson = False) -> None:
+    """Show all there is about one run, with the end of its log."""
+    from pyramidion.context import open_context
+
+    with open_context().reading() as session:
+        run = find_one(session, run_id)
+    if as_json:
+        print_json(as_dict(run))
+        return
+    _say(f"run       {run.id}")
+    _say(f"product   {run.product}")
+    _say(f"asked     {run.requested_at:%Y-%m-%d %H:%M:%S} UTC by {run.requested_by}, {run.why}")
+    _say(f"state     {run.state}, attempt {run.attempt}, {_told(run) or 'no trainer has it yet'}")
+    for name, value in (("began", run.started_at), ("ended", run.ended_at), ("sign", run.heartbeat_at)):
+        if value is not None:
+            _say(f"{name:10}{value:%Y-%m-%d %H:%M:%S} UTC")
+    if run.holder is not None:
+        _say(f"trainer   {run.holder}")
+    if run.log:
+        _say(f"log       {run.log.rstrip().replace(chr(10), chr(10) + ' ' * 10)}")
+
+
+@app.command()
+def cancel(run_id: RunId) -> None:
+    """Cancel a run: its trainer stops within seconds, no model comes of it, and who judges stays."""
+    from db.runs import cancel as cancel_run
+    from pyramidion.context import open_context
+
+    with open_context().sessions.begin() as session:
+        run = cancel_run(session, find_one(session, run_id).id, getpass.getuser())
+    _say(f"run {run.id} of {run.product} is cancelled")
+
+
+def find_one(session: "Session", beginning: str) -> "TrainingRun":
+    """Give the run whose id begins so; raises UserError."""
+    from db.runs import find, newest
+
+    try:
+        return find(session, UUID(beginning))
+    except ValueError:
+        found = [run for run in newest(session) if str(run.id).startswith(beginning.lower())]
+    if len(found) != 1:
+        many = f"begins {len(found)} training runs: give more of it" if found else "begins no training run"
+        raise UserError(f"{beginning!r} {many}; `pyramidion runs` lists them")
+    return found[0]
+
+
+def progress(run: "TrainingRun") -> str:
+    """Say how far a run is; nothing before its first sign."""
+    if run.epochs is None:
+        return ""
+    loss = "" if run.loss is None else f", loss {run.loss:.4g}"
+    left = "" if run.eta_s is None else f", {run.eta_s:.0f} s left"
+    return f"epoch {run.epoch} of {run.epochs}{loss}{left}"
+
+
+def _told(run: "TrainingRun") -> str:
+    if run.state == "succeeded":
+        return f"model {(run.model_version or '')[:12]}"
+    return run.reason or progress(run)
+
+
+def as_dict(run: "TrainingRun") -> dict[str, Any]:
+    return {column.name: getattr(run, column.name) for column in run.__table__.columns}
+
+
+def _say(line: str) -> None:
+    out.print(line, markup=False, highlight=False, soft_wrap=True)
