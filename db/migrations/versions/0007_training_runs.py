@@ -1,6 +1,6 @@
 """Training runs, what they train on, and schedules that ask for them.
 
-Revision: 0008, after 0007
+Revision: 0007, after 0006
 """
 
 import sqlalchemy as sa
@@ -8,8 +8,8 @@ from alembic import op
 
 from db import types
 
-revision = "0008"
-down_revision = "0007"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
