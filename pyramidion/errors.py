@@ -66,6 +66,7 @@ _WHERE_LOADED = (
     ("db.users", "WrongCredentialsError"),
     ("db.approvals", "SignatureRequiredError"),
     ("db.reviews", "ReviewError"),
+    ("db.rescorings", "RescoringError"),
     ("model.dataset", "TooFewImagesError"),
     ("model.training", "UselessModelError"),
     ("model.images", "UnreadableImageError"),

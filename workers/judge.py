@@ -13,8 +13,7 @@ What may go wrong and what becomes of it:
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -200,7 +199,7 @@ class _Batch:
         return decoded
 
     def score(self, decoded: list[tuple[Waiting, Decoded]], clock: "Clock") -> list[NewResult]:
-        with self.device():
+        with self.runtime.on_device(self.delivery.progressed):
             clock.lap("device_ms", len(decoded))
             begun = time.perf_counter()
             scored = self.scorer.score([image.array for _, image in decoded])
@@ -232,17 +231,6 @@ class _Batch:
             for some in self.runtime.threads.map(lambda turn: [work(one) for one in turn], turns)
             for done in some
         ]
-
-    @contextmanager
-    def device(self) -> Iterator[None]:
-        """Wait for the device, which is no hanging: who has it and hangs is told by its own silence."""
-        while not self.runtime.using_device.acquire(timeout=1):
-            self.delivery.progressed()
-        try:
-            self.delivery.progressed()
-            yield
-        finally:
-            self.runtime.using_device.release()
 
     def attempts(self, one: Waiting) -> int:
         return self.delivery.counted.get(one.inspection.id, one.attempts)

@@ -25,11 +25,11 @@ from db.imagestore import ImageStoreError, ImageStoreUnavailableError
 from db.tables import AnomalyMap, Event, ModelVersion, Result
 from model import bundle
 from model.bundle import BundleError
-from model.images import Decoded, UnreadableImageError
+from model.images import Decoded
 from model.inference import REPLAY_TOLERANCE, Scored
 from model.maps import decode_map
 from model.scoring import Scorer
-from workers import bundles
+from workers import bundles, stored
 from workers.celery import app
 from workers.runtime import Runtime, runtime
 
@@ -134,19 +134,12 @@ def _made(state: Runtime, name: str, version: ModelVersion | None) -> Model | st
 
 def _scored_again(state: Runtime, model: Model, details: Sequence[Detail]) -> Iterator[Replay]:
     readable: list[tuple[Detail, Decoded]] = []
-    blobs = state.store.get_many([one.inspection.image_sha256 for one in details])
-    for detail, blob in zip(details, blobs, strict=True):
-        if isinstance(blob, ImageStoreUnavailableError):
-            raise blob
-        if isinstance(blob, ImageStoreError):
-            yield _refused(detail, str(blob))
-            continue
-        try:
-            image = model.scorer.decode(blob, max_pixels=state.settings.max_image_pixels)
-        except UnreadableImageError as error:
-            yield _refused(detail, f"the image can't be decoded any more: {error}")
-            continue
-        readable.append((detail, image))
+    images = stored.decoded(state, model.scorer, [one.inspection for one in details])
+    for detail, image in zip(details, images, strict=True):
+        if isinstance(image, str):
+            yield _refused(detail, image)
+        else:
+            readable.append((detail, image))
     for (detail, _), scored in zip(
         readable, model.scorer.score([image.array for _, image in readable]), strict=True
     ):

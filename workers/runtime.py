@@ -2,13 +2,17 @@
 
 import functools
 import os
+import signal
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
 import torch
+from celery.utils.log import get_task_logger
 from sqlalchemy.orm import Session, sessionmaker
 
 from db.engine import make_engine, session_factory
@@ -20,6 +24,8 @@ from model.scoring import Scorer
 from workers import bundles
 from workers.settings import WorkerSettings
 
+logger = get_task_logger(__name__)
+
 
 class DeviceError(Exception):
     """The device asked for is not there."""
@@ -27,6 +33,12 @@ class DeviceError(Exception):
 
 class DeviceLostError(Exception):
     """The device stopped working; only a new process can use it again."""
+
+
+def end_for_want_of_device(error: DeviceLostError) -> None:
+    """End this process in good order; whoever supervises it starts the next one."""
+    logger.critical("the device failed, this worker ends: %s", error)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @dataclass
@@ -46,6 +58,20 @@ class Runtime:
     image_s: float | None = None
     _loading: Lock = field(default_factory=Lock)
     _scorers: OrderedDict[str, Scorer] = field(default_factory=OrderedDict)
+
+    @contextmanager
+    def on_device(self, waits: Callable[[], None]) -> Iterator[None]:
+        """Use the device alone; `waits` is called each second until it is free, and once it is.
+
+        To wait is no hanging: who has the device and hangs is told by its own silence.
+        """
+        while not self.using_device.acquire(timeout=1):
+            waits()
+        try:
+            waits()
+            yield
+        finally:
+            self.using_device.release()
 
     def note_speed(self, images: int, seconds: float) -> None:
         """Note how long the device took for so many images."""

@@ -1,8 +1,6 @@
 """The scoring task: gathers messages, judges their inspections, acknowledges what is settled."""
 
-import os
 import random
-import signal
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,13 +10,13 @@ from celery.utils.log import get_task_logger
 from celery_batches import SimpleRequest
 
 from db.outage import UNAVAILABLE, sentence
-from workers import queue
+from workers import queue, rescore
 from workers.batches import DurableBatches
 from workers.celery import app
 from workers.holding import Holding
 from workers.judge import Delivery, judge
 from workers.messages import KNOWN, ScoreMessage, UnknownMessageError, known_queues, queue_of, version_of
-from workers.runtime import DeviceLostError, runtime
+from workers.runtime import DeviceLostError, end_for_want_of_device, runtime
 from workers.settings import WorkerSettings
 from workers.watchdog import Watchdog
 
@@ -124,10 +122,7 @@ def _judge(group: list[ScoreMessage], *, redelivered: bool) -> bool:
                 logger.warning("waiting for database and image store: %s", sentence(error))
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
         except DeviceLostError as error:
-            # Only a new process can use the device again; the batch goes back to the queue, and whoever
-            # supervises this process starts the next one.
-            logger.critical("the device failed, this worker ends: %s", error)
-            os.kill(os.getpid(), signal.SIGTERM)
+            end_for_want_of_device(error)  # only a new process can use it again; the batch goes back
             return False
         else:
             logger.info("judged %d of %d inspections", judged, len(delivery.ids))
@@ -160,6 +155,7 @@ def _say_what_is_held(**_: object) -> None:
     settings = WorkerSettings()
     Holding(lambda: queue.connect(settings), score.oldest_held, lambda: score.progressed_at).start()
     Watchdog(lambda: bool(score.held()), lambda: score.progressed_at, settings.hung_after_s).start()
+    rescore.start(score.is_holding, settings.hung_after_s)
 
 
 @worker_shutting_down.connect

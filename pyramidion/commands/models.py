@@ -80,14 +80,10 @@ def promote(
     context = open_context()
     password = password_of(sign_as)
     with context.sessions.begin() as session:
-        found = [one.id for one in registry.versions(session, product) if one.id.startswith(version.lower())]
-        if len(found) > 1:
-            raise UserError(f"{version!r} begins {len(found)} versions of {product}: give more of it")
-        if not found:
-            raise registry.UnknownModelError(product, version)
+        found = version_of(session, product, version)
         actor, signature = _who(session, sign_as, password, why)
-        registry.set_champion(session, product, found[0], actor, why, signature)
-    _say_who_judges(product, found[0])
+        registry.set_champion(session, product, found, actor, why, signature)
+    _say_who_judges(product, found)
 
 
 @app.command()
@@ -111,6 +107,16 @@ def rollback(
         actor, signature = _who(session, sign_as, password, why)
         former = registry.roll_back(session, product, now.id, actor, why, signature)
     _say_who_judges(product, former)
+
+
+def version_of(session: "Session", product: str, beginning: str) -> str:
+    """Give the version of the product that begins so; raises UserError and UnknownModelError."""
+    found = [one.id for one in registry.versions(session, product) if one.id.startswith(beginning.lower())]
+    if len(found) > 1:
+        raise UserError(f"{beginning!r} begins {len(found)} versions of {product}: give more of it")
+    if not found:
+        raise registry.UnknownModelError(product, beginning)
+    return found[0]
 
 
 def _who(
