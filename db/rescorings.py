@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, literal, select, update
 from sqlalchemy.orm import Session
 
 from db import events, models
@@ -127,7 +127,7 @@ def begin(session: Session, one: Rescoring, trying_to: UUID) -> bool:
             state=RUNNING,
             trying_to=trying_to,
             tries=Rescoring.tries + 1,
-            started_at=func.coalesce(Rescoring.started_at, now),
+            started_at=func.coalesce(Rescoring.started_at, literal(now, Rescoring.started_at.type)),
             updated_at=now,
         )
         .returning(Rescoring.id)

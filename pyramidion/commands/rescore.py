@@ -45,7 +45,9 @@ def rescore(
     if not found:
         out.print("nothing was scored again yet; `pyramidion rescore start PRODUCT --model VERSION` does")
         return
-    table = Table("id", "asked (UTC)", "by", "product", "model", "state", "images", box=None)
+    table = Table(box=None)
+    for name in ("id", "asked (UTC)", "by", "product", "model", "state", "images"):
+        table.add_column(name, no_wrap=True)
     for one in found:
         table.add_row(
             str(one.id)[:18],

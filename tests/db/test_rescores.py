@@ -112,6 +112,8 @@ def test_it_goes_through_what_matches_once_and_leaves_verdicts_alone(
     assert not score_again(sessions, one, ids[:4]), "who lost the lease keeps nothing, and counts nothing"
     one = look(sessions, one)
     assert (one.done, one.cursor, one.state, one.tries, one.trying_to) == (4, ids[3], "running", 0, None)
+    assert one.started_at is not None
+    assert one.requested_at <= one.started_at <= one.updated_at
     assert score(sessions, one, ids[4:6], "error")
     one = look(sessions, one)
     assert score(sessions, one, ids[6:], "ok")
