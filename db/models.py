@@ -102,6 +102,7 @@ def set_deadline(session: Session, product: str, ms: int | None, actor: str) -> 
 
     Raises db.inspections.UnknownProductError.
     """
+    _lock(session, product)
     before = deadline(session, product)
     if before != ms:
         session.execute(update(Product).where(Product.name == product).values(deadline_ms=ms))
@@ -202,7 +203,7 @@ def _promote(session: Session, product: str, version_id: str, actor: str, detail
 
 
 def _lock(session: Session, product: str) -> None:
-    """Let one promotion of a product follow the other, so that each event's `before` is true."""
+    """Let one change of a product follow the other, so that each event's `before` is true."""
     session.execute(select(Product.name).where(Product.name == product).with_for_update())
 
 

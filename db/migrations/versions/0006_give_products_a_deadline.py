@@ -14,3 +14,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("products", sa.Column("deadline_ms", sa.Integer(), nullable=True))
+
+
+def downgrade() -> None:
+    raise RuntimeError("verdicts that were marked late would have no deadline: to go back, restore a backup")
