@@ -51,7 +51,7 @@ def uninterrupted(good: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda end: end.name)
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=lambda end: end.name)
 def test_a_training_that_was_cut_off_goes_on_to_the_very_same_model(
     end: signal.Signals,
     good: Path,
