@@ -46,13 +46,12 @@ def rescore(
         out.print("nothing was scored again yet; `pyramidion rescore start PRODUCT --model VERSION` does")
         return
     table = Table(box=None)
-    for name in ("id", "asked (UTC)", "by", "product", "model", "state", "images"):
-        table.add_column(name, no_wrap=True)
+    for name in ("id", "asked (UTC)", "product", "model", "state", "images"):
+        table.add_column(name, no_wrap=name != "product")  # in 80 columns as well
     for one in found:
         table.add_row(
             str(one.id)[:18],
             f"{one.requested_at:%Y-%m-%d %H:%M}",
-            one.requested_by,
             one.product,
             one.model_version[:12],
             one.state,

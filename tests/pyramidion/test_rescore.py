@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from db import inspections, models, rescores, rescorings, results
 from db.ids import uuid7
@@ -49,7 +48,6 @@ def said(id_: UUID, verdict: str, version: str) -> results.NewResult:
 
 @pytest.fixture
 def type_(home: object, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("pyramidion.commands.rescore._scoring_workers", lambda: False)
     return lambda *words: CliRunner().invoke(app, words)
 
@@ -83,4 +81,5 @@ def test_a_rescoring_is_asked_for_watched_and_compared(
     again = type_("rescore", "cancel", listed["id"])
     assert isinstance(again.exception, known_errors())
     assert "cancelled already" in str(again.exception)
-    assert "3 of 3" in type_("rescore").stdout
+    listed = type_("rescore").stdout
+    assert f"{version[:12]}  cancelled  3 of 3" in listed, "also in 80 columns"
