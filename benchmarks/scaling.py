@@ -84,18 +84,14 @@ def workers_for(service: Service, per_s: float, p99_ms: float) -> int | None:
 def measure(size: int, load: float, seconds: float) -> dict[str, Any]:
     """Fit here, and compare what is predicted with what is measured."""
     from benchmarks.pipeline import ours  # noqa: PLC0415  # they need torch, a prediction does not
-    from benchmarks.pipeline.pictures import pictures, quick_model  # noqa: PLC0415
+    from benchmarks.pipeline.pictures import as_files, pictures, quick_model  # noqa: PLC0415
     from benchmarks.pipeline.plant import plant  # noqa: PLC0415
     from benchmarks.pipeline.run import STANDIN_PER_S  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="pyramidion-scaling-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        files = folder / "pictures"
-        files.mkdir()
-        some = pictures(None, 256)
-        for number, data in enumerate(some):
-            (files / f"{number:03}").write_bytes(data)
+        files = as_files(folder / "pictures", pictures(None, 256))
         with plant(folder, quick_model(folder / "model", size)) as found:
             ours.start_workers(found, 1, 1, STANDIN_PER_S)
             ours.run(found, files, 256)

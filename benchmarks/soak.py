@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from benchmarks import history
 from benchmarks.pipeline import ours
-from benchmarks.pipeline.pictures import pictures, quick_model
+from benchmarks.pipeline.pictures import as_files, pictures, quick_model
 from benchmarks.pipeline.plant import plant
 from benchmarks.pipeline.run import STANDIN_PER_S
 
@@ -27,10 +27,7 @@ def run(inspections: int, rows: int, seconds: float = 20.0, size: int = 128) -> 
     with tempfile.TemporaryDirectory(prefix="pyramidion-soak-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # as root, PostgreSQL runs as another user
-        files = folder / "pictures"
-        files.mkdir()
-        for number, data in enumerate(pictures(None, size)):
-            (files / f"{number:03}").write_bytes(data)
+        files = as_files(folder / "pictures", pictures(None, size))
         with plant(folder, quick_model(folder / "model", size)) as found:
             made = history.set_up(found.engine, rows)
             ours.start_workers(found, 1, 1, STANDIN_PER_S)

@@ -146,6 +146,7 @@ def set_champion(
     product, and db.approvals.SignatureRequiredError.
     """
     approvals.require("promotion", signature)
+    _lock(session, product)
     _promote(session, product, version_id, actor, {"why": why, "signature": signature})
 
 
@@ -187,7 +188,6 @@ def former_champion(session: Session, product: str) -> str | None:
 
 
 def _promote(session: Session, product: str, version_id: str, actor: str, detail: dict[str, Any]) -> None:
-    _lock(session, product)
     version = session.get(ModelVersion, version_id)
     if version is None or version.product != product:
         raise UnknownModelError(product, version_id)

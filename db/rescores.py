@@ -7,7 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, select, text, update
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import Session
 
 from db.insert import insert_missing
 from db.ledger.released import IMAGE, MAP, is_let_go
@@ -40,20 +40,18 @@ class Turned:
     error: str | None
 
 
-def asked_for(session: Session, one: Rescoring) -> tuple[Select[Any], InstrumentedAttribute[UUID]]:
-    """Select the ids of what a rescoring asks for, and say which column they are."""
-    query = matching(session, _filter(one), Inspection.id).where(
-        *_within(one), ~is_let_go(IMAGE, Inspection.id)
-    )
-    return query, Inspection.id
+def asked_for(session: Session, one: Rescoring) -> Select[Any]:
+    """Select the ids of the inspections that a rescoring asks for."""
+    query = matching(session, _filter(one), Inspection.id)
+    return query.where(*_within(one), ~is_let_go(IMAGE, Inspection.id))
 
 
 def to_do(session: Session, one: Rescoring) -> Select[Any]:
     """Select the ids of what is left to do: what the model could not score before is tried once more."""
-    query, key = asked_for(session, one)
+    query = asked_for(session, one)
     if one.cursor is not None:
-        query = query.where(key > one.cursor)
-    return query.where(~exists().where(_of(one, key), Rescore.error.is_(None)))
+        query = query.where(Inspection.id > one.cursor)
+    return query.where(~exists().where(_of(one), Rescore.error.is_(None)))
 
 
 def next_slice(session: Session, one: Rescoring, images: int) -> list[ToScore]:
@@ -123,11 +121,11 @@ def turned(session: Session, one: Rescoring, limit: int | None = None) -> Iterat
 
 def _beside(session: Session, one: Rescoring, *columns: Any) -> Select[Any]:
     query = matching(session, _filter(one), *columns).where(*_within(one))
-    return query.join(Rescore, _of(one, Inspection.id))
+    return query.join(Rescore, _of(one))
 
 
-def _of(one: Rescoring, key: InstrumentedAttribute[UUID]) -> ColumnElement[bool]:
-    return and_(Rescore.inspection_id == key, Rescore.model_version == one.model_version)
+def _of(one: Rescoring) -> ColumnElement[bool]:
+    return and_(Rescore.inspection_id == Inspection.id, Rescore.model_version == one.model_version)
 
 
 def _filter(one: Rescoring) -> Filter:

@@ -18,7 +18,7 @@ from db.inspections import UnknownProductError
 from db.matching import Filter
 from db.models import UnknownModelError
 from db.rescores import asked_for, not_gone_on, to_do
-from db.tables import ModelVersion, Rescoring
+from db.tables import Inspection, ModelVersion, Rescoring
 from db.text import readable
 
 REQUESTED, RUNNING, DONE, CANCELLED, FAILED = "requested", "running", "done", "cancelled", "failed"
@@ -61,15 +61,17 @@ def request(
         total=0,
         updated_at=now,
     )
-    query, key = asked_for(session, one)
-    newest = list(session.scalars(query.order_by(key.desc()).limit(1 if limit is None else limit)))
+    query = asked_for(session, one)
+    newest = list(session.scalars(query.order_by(Inspection.id.desc()).limit(1 if limit is None else limit)))
     if not newest:
         raise RescoringError(
             f"no inspection of {product!r} that has a verdict, and whose image is kept, matches; "
             f"`pyramidion results --product {product} --counts` counts what there is"
         )
     one.last = newest[0]
-    one.first = newest[-1] if limit is not None else session.scalars(query.order_by(key).limit(1)).one()
+    one.first = (
+        newest[-1] if limit is not None else session.scalars(query.order_by(Inspection.id).limit(1)).one()
+    )
     one.total = session.scalar(select(func.count()).select_from(to_do(session, one).subquery())) or 0
     session.add(one)
     session.flush()

@@ -148,10 +148,10 @@ def set_up(instance: object, **_: object) -> None:
             "so that stations that send one image a message would never fill a batch: raise "
             "worker_prefetch_multiplier"
         )
-    worker_ready.connect(_say_what_is_held, weak=False)
+    worker_ready.connect(_start_companions, weak=False)
 
 
-def _say_what_is_held(**_: object) -> None:
+def _start_companions(**_: object) -> None:
     settings = WorkerSettings()
     Holding(lambda: queue.connect(settings), score.oldest_held, lambda: score.progressed_at).start()
     Watchdog(lambda: bool(score.held()), lambda: score.progressed_at, settings.hung_after_s).start()

@@ -24,6 +24,14 @@ def pictures(folder: Path | None, size: int) -> list[bytes]:
     return [line.encode(line.part(index), "jpeg") for index in range(_DIFFERENT)]
 
 
+def as_files(folder: Path, images: list[bytes]) -> Path:
+    """Write the images where a station of the benchmark finds them; gives the folder."""
+    folder.mkdir()
+    for number, data in enumerate(images):
+        (folder / f"{number:03}").write_bytes(data)
+    return folder
+
+
 def quick_model(folder: Path, size: int) -> BundlePaths:
     """Train the default preset for one epoch: what it says is worth little, and takes as long as ever."""
     line = SimulatedLine(seed=8, size=size)

@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.pipeline import bare, ours, peers
 from benchmarks.pipeline.ours import Measured
-from benchmarks.pipeline.pictures import pictures, quick_model
+from benchmarks.pipeline.pictures import as_files, pictures, quick_model
 from benchmarks.pipeline.plant import Plant, plant
 from benchmarks.pipeline.served import BUNDLE
 from model.bundle import BundlePaths
@@ -51,10 +51,7 @@ def run(asked: Asked) -> dict[str, Any]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pyramidion-bench-")))
         folder.chmod(0o755)  # as root, PostgreSQL runs as another user
         some = pictures(asked.images, asked.size)
-        files = folder / "pictures"
-        files.mkdir()
-        for number, data in enumerate(some):
-            (files / f"{number:03}").write_bytes(data)
+        files = as_files(folder / "pictures", some)
         asked.say("training a model for it" if asked.model is None else "loading the model")
         made = asked.model or quick_model(folder / "model", asked.size)
         found = stack.enter_context(plant(folder, made))
