@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from db import clock, events, inspections
 from db.ids import uuid7
 from db.insert import insert_into
-from db.tables import TrainingImages, TrainingRun
+from db.tables import Dataset, TrainingRun
 
 Why = Literal["on demand", "schedule", "drift"]
 OPEN: Final = ("requested", "running")
@@ -148,13 +148,15 @@ def take(session: Session, lease_s: float, attempts: int) -> Held | None:
     return Held(run.id, run.product, run.attempt, run.holder, run.log)
 
 
-def images(session: Session, held: Held, limit: int) -> list[str]:
-    """Give the hashes of what a run trains on: the newest good images when it was first taken."""
-    kept = session.get(TrainingImages, held.id)
-    if kept is None:
-        kept = TrainingImages(run=held.id, sha256s=inspections.newest_ok(session, held.product, limit))
-        session.add(kept)
-    return kept.sha256s
+def dataset(session: Session, held: Held) -> Dataset | None:
+    """Give what a run trains on, None where its first trainer has not chosen it yet."""
+    name = session.scalar(select(TrainingRun.dataset).where(TrainingRun.id == held.id))
+    return None if name is None else session.get_one(Dataset, name)
+
+
+def train_on(session: Session, held: Held, dataset: str) -> None:
+    """Note which dataset a run trains on, for whoever takes it up later; raises RunLostError."""
+    _mine(session, held, held.log).dataset = dataset
 
 
 def beat(session: Session, held: Held, lease_s: float, standing: Standing | None, log: str) -> bool:

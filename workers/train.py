@@ -12,7 +12,7 @@ from uuid import UUID
 
 from celery.utils.log import get_task_logger
 
-from db import approvals, events, models, runs
+from db import approvals, datasets, events, inspections, models, runs
 from db.home import private_folder
 from db.imagestore import ImageStoreError, ImageStoreUnavailableError
 from db.outage import UNAVAILABLE
@@ -89,7 +89,13 @@ def _train_or_stop(state: Runtime, pulse: Pulse) -> None:
 def _train(state: Runtime, pulse: Pulse) -> None:
     held = pulse.held
     with state.sessions.begin() as session:
-        hashes = runs.images(session, held, IMAGES)
+        kept = runs.dataset(session, held)
+        if kept is None:
+            entries = [{"sha256": sha256} for sha256 in inspections.newest_ok(session, held.product, IMAGES)]
+            runs.train_on(session, held, datasets.keep(session, held.product, entries, {}))
+        else:
+            entries = kept.entries
+    hashes = [entry["sha256"] for entry in entries]
     blobs = state.store.get_many(hashes)
     images = [blob for blob in blobs if not isinstance(blob, ImageStoreError)]
     away = next((blob for blob in blobs if isinstance(blob, ImageStoreUnavailableError)), None)
@@ -100,7 +106,7 @@ def _train(state: Runtime, pulse: Pulse) -> None:
     trained = training.train(
         images, device=state.device, progress=pulse.note, stop=pulse.must_stop, checkpoints=checkpoints()
     )
-    kept = keep(
+    registered = keep(
         state,
         trained,
         held.product,
@@ -108,9 +114,9 @@ def _train(state: Runtime, pulse: Pulse) -> None:
         note=f"{len(images)} images from the line's own history",
         pulse=pulse,
     )
-    logger.info("trained %s: %s", held.product, kept.version)
-    if kept.escapes is not None:
-        logger.info("%s: %s", held.product, kept.escapes.note)
+    logger.info("trained %s: %s", held.product, registered.version)
+    if registered.escapes is not None:
+        logger.info("%s: %s", held.product, registered.escapes.note)
 
 
 def _stopped(state: Runtime, pulse: Pulse) -> None:
