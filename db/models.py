@@ -5,17 +5,18 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from db import approvals, events
 from db.insert import insert_into, insert_missing
 from db.inspections import UnknownProductError
-from db.tables import Event, ModelAlias, ModelVersion, Product
+from db.tables import CHALLENGER, CHAMPION, Event, ModelAlias, ModelVersion, Product
 from db.text import require_name
 
-CHAMPION = "champion"
 PROMOTED = "model.promoted"
+CHALLENGED = "model.challenger"  # a version became challenger
+WITHDRAWN = "model.withdrawn"  # ... and is none any more, without having been promoted
 
 
 class ChampionChangedError(Exception):
@@ -128,6 +129,38 @@ def champions(session: Session, products: Collection[str]) -> dict[str, ModelVer
     return {row[0]: row[1] for row in found}
 
 
+def challenger(session: Session, product: str) -> ModelAlias | None:
+    """Give who scores beside the champion to take its place, and since when; None where nobody does."""
+    return session.get(ModelAlias, (product, CHALLENGER), populate_existing=True)
+
+
+def set_challenger(
+    session: Session, product: str, version_id: str, actor: str, evidence: dict[str, Any]
+) -> None:
+    """Let a version score beside the champion from now on, and leave the event model.challenger.
+
+    A former challenger is none any more. Raises UnknownModelError.
+    """
+    _lock(session, product)
+    _require_version(session, product, version_id)
+    before = challenger(session, product)
+    detail = {"model": version_id, "before": None if before is None else before.model_version}
+    _point(session, product, CHALLENGER, version_id, actor)
+    events.record(session, CHALLENGED, actor, product, {**detail, "evidence": evidence})
+
+
+def withdraw_challenger(session: Session, product: str, actor: str, why: str) -> str | None:
+    """Let nobody score beside the champion; gives who did, None where nobody."""
+    _lock(session, product)
+    before = challenger(session, product)
+    if before is None:
+        return None
+    version_id = before.model_version
+    session.execute(delete(ModelAlias).where(ModelAlias.product == product, ModelAlias.alias == CHALLENGER))
+    events.record(session, WITHDRAWN, actor, product, {"model": version_id, "why": why})
+    return version_id
+
+
 def products(session: Session) -> list[str]:
     return list(session.scalars(select(Product.name).order_by(Product.name)))
 
@@ -188,18 +221,34 @@ def former_champion(session: Session, product: str) -> str | None:
 
 
 def _promote(session: Session, product: str, version_id: str, actor: str, detail: dict[str, Any]) -> None:
-    version = session.get(ModelVersion, version_id)
-    if version is None or version.product != product:
-        raise UnknownModelError(product, version_id)
+    _require_version(session, product, version_id)
     before = champion(session, product)
-    change = {"model_version": version_id, "changed_at": datetime.now(UTC), "changed_by": actor}
+    _point(session, product, CHAMPION, version_id, actor)
+    # Whoever judges needs no longer show that it may.
     session.execute(
-        insert_into(session, ModelAlias)
-        .values(product=product, alias=CHAMPION, **change)
-        .on_conflict_do_update(index_elements=[ModelAlias.product, ModelAlias.alias], set_=change)
+        delete(ModelAlias).where(
+            ModelAlias.product == product,
+            ModelAlias.alias == CHALLENGER,
+            ModelAlias.model_version == version_id,
+        )
     )
     detail = {"model": version_id, "before": None if before is None else before.id, **detail}
     events.record(session, PROMOTED, actor, product, detail)  # a signature of None is left out
+
+
+def _require_version(session: Session, product: str, version_id: str) -> None:
+    version = session.get(ModelVersion, version_id)
+    if version is None or version.product != product:
+        raise UnknownModelError(product, version_id)
+
+
+def _point(session: Session, product: str, alias: str, version_id: str, actor: str) -> None:
+    change = {"model_version": version_id, "changed_at": datetime.now(UTC), "changed_by": actor}
+    session.execute(
+        insert_into(session, ModelAlias)
+        .values(product=product, alias=alias, **change)
+        .on_conflict_do_update(index_elements=[ModelAlias.product, ModelAlias.alias], set_=change)
+    )
 
 
 def _lock(session: Session, product: str) -> None:

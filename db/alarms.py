@@ -1,0 +1,124 @@
+"""Alarms: what a person should look at. One stays open at a time for a product, station and statistic."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from db import clock, events
+from db.ids import uuid7
+from db.insert import insert_into
+from db.tables import Alarm
+
+Kind = Literal["drift", "golden"]
+OPENED: Final = "alarm.opened"
+CLOSED: Final = "alarm.closed"
+
+
+class UnknownAlarmError(Exception):
+    """There is no such alarm."""
+
+    def __init__(self, id_: UUID) -> None:
+        super().__init__(f"there is no alarm {id_}; `pyramidion alarms` lists them")
+
+
+class AlarmClosedError(Exception):
+    """An alarm that is closed can't be closed again."""
+
+    def __init__(self, alarm: Alarm) -> None:
+        super().__init__(
+            f"alarm {alarm.id} was closed at {alarm.closed_at:%Y-%m-%d %H:%M:%S} UTC by {alarm.closed_by}: "
+            "nothing was changed"
+        )
+
+
+def open_(
+    session: Session,
+    kind: Kind,
+    product: str,
+    station: str,
+    statistic: str,
+    since: datetime,
+    said: str,
+    detail: dict[str, Any],
+    *,
+    holds: bool = False,
+) -> UUID | None:
+    """Open an alarm and leave its event; None where one of the same statistic is open already.
+
+    `holds` makes the station's verdicts on the product inconclusive until it is closed.
+    """
+    now = clock.now(session)
+    row = {
+        "id": uuid7(now),
+        "kind": kind,
+        "product": product,
+        "station": station,
+        "statistic": statistic,
+        "since": since,
+        "opened_at": now,
+        "said": said,
+        "detail": detail,
+        "holds": holds,
+    }
+    opened = session.scalar(
+        insert_into(session, Alarm).values(row).on_conflict_do_nothing().returning(Alarm.id)
+    )
+    if opened is not None:
+        told = {"alarm": str(opened), "kind": kind, "station": station, "statistic": statistic, "said": said}
+        events.record(session, OPENED, kind, product, told | {"holds": holds})
+    return opened
+
+
+def close(session: Session, id_: UUID, by: str, why: str) -> Alarm:
+    """Close an alarm and leave its event; raises UnknownAlarmError and AlarmClosedError."""
+    alarm = session.get(Alarm, id_, with_for_update=True)
+    if alarm is None:
+        raise UnknownAlarmError(id_)
+    if alarm.closed_at is not None:
+        raise AlarmClosedError(alarm)
+    alarm.closed_at, alarm.closed_by = clock.now(session), by
+    told = {"alarm": str(id_), "station": alarm.station, "statistic": alarm.statistic, "why": why}
+    events.record(session, CLOSED, by, alarm.product, told)
+    return alarm
+
+
+def is_open(session: Session, product: str, station: str, statistic: str) -> Alarm | None:
+    query = select(Alarm).where(
+        Alarm.product == product,
+        Alarm.station == station,
+        Alarm.statistic == statistic,
+        Alarm.closed_at.is_(None),
+    )
+    return session.scalar(query)
+
+
+def last_closed_at(session: Session, product: str, station: str, statistic: str) -> datetime | None:
+    """Tell when an alarm of this statistic was last closed: what was seen before opens none again."""
+    query = select(func.max(Alarm.closed_at)).where(
+        Alarm.product == product, Alarm.station == station, Alarm.statistic == statistic
+    )
+    return session.scalar(query)
+
+
+def newest(
+    session: Session, product: str | None = None, *, only_open: bool = False, limit: int | None = None
+) -> Sequence[Alarm]:
+    """Give the alarms, of one product or all, newest first."""
+    query = select(Alarm).order_by(Alarm.id.desc()).limit(limit)
+    if product is not None:
+        query = query.where(Alarm.product == product)
+    if only_open:
+        query = query.where(Alarm.closed_at.is_(None))
+    return session.scalars(query).all()
+
+
+def held(session: Session, products: Collection[str]) -> set[tuple[str, str]]:
+    """Give the (product, station) whose verdicts are inconclusive until an alarm is closed."""
+    query = select(Alarm.product, Alarm.station).where(
+        Alarm.product.in_(products), Alarm.holds, Alarm.closed_at.is_(None)
+    )
+    return {(row[0], row[1]) for row in session.execute(query)}
