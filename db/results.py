@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import delete
@@ -16,6 +16,8 @@ from db.tables import VERDICTS, AnomalyMap, Attempt, Result
 from db.text import readable
 
 RESULTS_PER_STATEMENT = 500
+# Among the timings, since those are sealed: the model said ok or ng, and an alarm that holds was open.
+HELD: Final = "held"
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class NewMap:
 class NewResult:
     """A verdict to record. Raises ValueError for what isn't one, before it can spoil a batch.
 
-    `timings` are milliseconds by step. `regions` are boxes (x, y, width, height, area) in pixels of the
+    `timings` are milliseconds by step; `late_ms` is by how much its deadline was missed, `held` is 1 where
+    by_model() tells what the model said. `regions` are boxes (x, y, width, height, area) in pixels of the
     upright image, with the peak value of the map. An `error` verdict has a reason and needs no score; any
     other has score, threshold and model version, and no reason.
     """
@@ -75,6 +78,13 @@ class NewResult:
             raise ValueError(f"verdict on {self.inspection_id} at {self.judged_at}, which has no time zone")
         if not all(map(math.isfinite, numbers)):
             raise ValueError(f"verdict on {self.inspection_id} has a number that is not finite: {numbers}")
+
+
+def by_model(result: Result) -> str:
+    """Give the verdict of the model, which stands only while no alarm held the station's verdicts."""
+    if HELD not in result.timings or result.score is None or result.threshold is None:
+        return result.verdict
+    return "ng" if result.score > result.threshold else "ok"
 
 
 def record(session: Session, new: Sequence[NewResult]) -> set[UUID]:

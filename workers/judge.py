@@ -13,7 +13,7 @@ What may go wrong and what becomes of it:
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -22,7 +22,7 @@ from uuid import UUID
 import torch
 from celery.utils.log import get_task_logger
 
-from db import inspections, models, results
+from db import alarms, inspections, models, results
 from db.imagestore import ImageStoreError, ImageStoreUnavailableError
 from db.inspections import Waiting
 from db.results import NewResult
@@ -51,7 +51,8 @@ class Delivery:
     """Inspections that arrived together; kept while their judging is tried again during an outage.
 
     `redelivered` says that an earlier delivery did not end well. `counted` holds the attempts that this one
-    has counted already: an outage does not make them more. `progressed` is called between the steps.
+    has counted already: an outage does not make them more. `progressed` is called between the steps. `held`
+    are the (product, station) whose verdicts are inconclusive for now.
     """
 
     ids: Sequence[UUID]
@@ -59,6 +60,7 @@ class Delivery:
     redelivered: bool = False
     counted: dict[UUID, int] = field(default_factory=dict)
     progressed: Callable[[], None] = lambda: None
+    held: Collection[tuple[str, str]] = ()
 
     def attempts_before(self, one: Waiting) -> int:
         return one.attempts - (1 if one.inspection.id in self.counted else 0)
@@ -72,7 +74,9 @@ def judge(runtime: Runtime, delivery: Delivery) -> int:
     """
     with runtime.reading() as session:
         waiting = inspections.waiting(session, delivery.ids)
-        champions = models.champions(session, {one.inspection.product for one in waiting})
+        products = {one.inspection.product for one in waiting}
+        champions = models.champions(session, products)
+        delivery.held = alarms.held(session, products)
     groups: dict[str, list[Waiting]] = defaultdict(list)
     for one in waiting:
         if one.inspection.product in champions:
@@ -210,9 +214,10 @@ class _Batch:
 
         def finish(pair: tuple[tuple[Waiting, Decoded], Scored]) -> NewResult:
             (one, image), said = pair
-            return outcome.judged(
-                settings, self.scorer, one.inspection, image, said, max(1, self.attempts(one))
-            )
+            row = one.inspection
+            held = (row.product, row.station) in self.delivery.held
+            attempts = max(1, self.attempts(one))
+            return outcome.judged(settings, self.scorer, row, image, said, attempts, held=held)
 
         fresh = self.in_turns(finish, list(zip(decoded, scored, strict=True)))
         clock.lap("encode_ms", len(decoded))

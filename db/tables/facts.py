@@ -124,7 +124,7 @@ class Result(Base):
     worker: Mapped[str]
     attempts: Mapped[int]
     judged_at: Mapped[datetime]
-    timings: Mapped[dict[str, float]]  # milliseconds by step; late_ms: by how much it missed its deadline
+    timings: Mapped[dict[str, float]]  # milliseconds by step; late_ms, held: see db.results
     regions: Mapped[list[dict[str, float]]]  # x, y, width, height, area in pixels of the upright image; peak
     error: Mapped[str | None] = mapped_column(Text)
 

@@ -103,6 +103,10 @@ class GoldenSample(Base):
     name: Mapped[str]
     expected: Mapped[str] = mapped_column(String(8))
     image_sha256: Mapped[str] = mapped_column(String(64))
+    image_bytes: Mapped[int]
+    image_width: Mapped[int]  # of the upright image
+    image_height: Mapped[int]
+    image_format: Mapped[str] = mapped_column(String(16))
     added_by: Mapped[str]
     added_at: Mapped[datetime]
     retired_at: Mapped[datetime | None]
