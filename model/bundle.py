@@ -57,13 +57,18 @@ class Bundle:
     manifest: dict[str, Any]
 
 
-def save(trained: Trained, folder_root: Path, *, product: str) -> BundlePaths:
-    """Write the bundle as `folder_root`/<version>; one that is there already is left as it is."""
+def save(trained: Trained, folder_root: Path, *, product: str, dataset: str | None = None) -> BundlePaths:
+    """Write the bundle as `folder_root`/<version>; one that is there already is left as it is.
+
+    `dataset` is the hash of the list of what it was trained on, where there is one; the manifest states it.
+    """
     state = {name: tensor.contiguous() for name, tensor in trained.detector.state_dict().items()}
     weights = save_weights(state)
     weights_sha256 = hashlib.sha256(weights).hexdigest()
+    lineage = {} if dataset is None else {"dataset": dataset}
     manifest = _canonical(
         {
+            **lineage,
             "format": FORMAT,
             "product": product,
             "network": {

@@ -1,4 +1,4 @@
-"""Good images in memory, in an order that depends on their content only, and their split."""
+"""Good images in memory, in an order that depends on their content only, and their split by groups."""
 
 import hashlib
 import math
@@ -11,9 +11,11 @@ import numpy as np
 from model.config import TrainConfig, Watch
 from model.images import LEAST_IMAGES, Pixels, UnreadableImageError, decode, is_grey
 
+_LEAST_FITTED = 4  # of the fewest images there may be, those that neither validate nor calibrate
+
 
 class TooFewImagesError(ValueError):
-    """Fewer distinct good images than fitting, validation and calibration need."""
+    """Fewer distinct good images, or groups of them, than fitting, validation and calibration need."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +27,25 @@ class GoodImages:
     calibrate: list[Pixels]
     channels: int
     sha256: str  # of the files' sorted hashes
+    groups_sha256: str | None  # of their groups, in the same order; None where each file is its own
 
     @property
     def count(self) -> int:
         return len(self.fit) + len(self.validate) + len(self.calibrate)
 
 
-def read_good(images: Sequence[bytes], config: TrainConfig, watch: Watch) -> GoodImages:
+def read_good(
+    images: Sequence[bytes], config: TrainConfig, watch: Watch, groups: Sequence[str] | None = None
+) -> GoodImages:
     """Decode and split; a file that occurs twice counts once, so that no image is in two parts.
 
-    Raises TooFewImagesError, UnreadableImageError with the index in `images`.
+    `groups` names the group of each image, such as a part's serial: none stands in two parts. Without it,
+    each file is its own group.
+    Raises TooFewImagesError, UnreadableImageError with the index in `images`, and ValueError for groups that
+    are not as many as the images.
     """
+    if groups is not None and len(groups) != len(images):
+        raise ValueError(f"{len(images)} images and {len(groups)} groups: each image has one group")
     places = {hashlib.sha256(data).hexdigest(): index for index, data in enumerate(images)}
     if len(places) < LEAST_IMAGES:
         raise TooFewImagesError(
@@ -64,15 +74,36 @@ def read_good(images: Sequence[bytes], config: TrainConfig, watch: Watch) -> Goo
 
         arrays = list(pool.map(read, hashes))
     order = np.random.default_rng(config.seed).permutation(len(arrays))
-    shuffled = [arrays[i] for i in order]
-    validated, calibrated = split(len(arrays), config.false_reject_rate)
+    own = [str(index) for index in range(len(hashes))]
+    named = own if groups is None else [groups[places[name]] for name in hashes]
+    validate, calibrate, fit = _parts([int(i) for i in order], named, config.false_reject_rate)
     return GoodImages(
-        fit=shuffled[validated + calibrated :],
-        validate=shuffled[:validated],
-        calibrate=shuffled[validated : validated + calibrated],
+        fit=[arrays[i] for i in fit],
+        validate=[arrays[i] for i in validate],
+        calibrate=[arrays[i] for i in calibrate],
         channels=channels,
         sha256=hashlib.sha256("".join(hashes).encode()).hexdigest(),
+        groups_sha256=None if groups is None else hashlib.sha256("\n".join(named).encode()).hexdigest(),
     )
+
+
+def _parts(order: list[int], groups: list[str], false_reject_rate: float) -> tuple[list[int], ...]:
+    """Deal whole groups, in the order in which their first images come: to validate, to calibrate, to fit."""
+    members: dict[str, list[int]] = {}
+    for i in order:
+        members.setdefault(groups[i], []).append(i)
+    parts: tuple[list[int], ...] = ([], [], [])
+    wanted = split(len(order), false_reject_rate)
+    for group in members.values():
+        lacking = [part for part, least in zip(parts, wanted, strict=False) if len(part) < least]
+        (lacking[0] if lacking else parts[2]).extend(group)
+    if len(parts[2]) < _LEAST_FITTED:
+        raise TooFewImagesError(
+            f"{len(order)} good images of {len(members)} serials or lots leave {len(parts[2])} to train on, "
+            "since none of these may both train and calibrate a model: give images of more, or train without "
+            "groups"
+        )
+    return parts
 
 
 def split(count: int, false_reject_rate: float) -> tuple[int, int]:

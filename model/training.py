@@ -17,7 +17,7 @@ from model.appearance import look
 from model.augmentation import AUTO, Measured, choose, multiply, named
 from model.calibration import Calibration, calibrate
 from model.config import Progress, TrainConfig, TrainingStoppedError, Watch
-from model.dataset import TooFewImagesError, read_good
+from model.dataset import GoodImages, TooFewImagesError, read_good
 from model.detector import Detector
 from model.fitting import fit
 from model.images import UnreadableImageError
@@ -84,8 +84,12 @@ def train(
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
     checkpoints: Path | None = None,
+    groups: Sequence[str] | None = None,
 ) -> Trained:
     """Train on image files of good parts.
+
+    `groups` names the group of each image, such as a part's serial: images of one group only fit, only
+    validate, or only calibrate. Without it, each file is its own group.
 
     The same files in any order with the same seed, device and library versions give the same weights. With
     a folder `checkpoints`, a training that was stopped or killed goes on from its last whole epoch when the
@@ -98,7 +102,7 @@ def train(
     chosen.check(config)
     watch = Watch(progress, stop, config.epochs)
     watch.report("read")
-    good = read_good(images, config, watch)
+    good = read_good(images, config, watch, groups)
     place = torch.device(device)
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not ours to change
         torch.manual_seed(config.seed)
@@ -109,7 +113,7 @@ def train(
         shown = multiply(shown, taken, config.augment_shift, config.augment_light)
         detector = to_device(chosen.build(config, good.channels, len(shown)), place)
         recipe = chosen.recipe(detector, shown, held_out, config)
-        kept = None if checkpoints is None else checkpoints / _name(config, good.sha256, detector, place)
+        kept = None if checkpoints is None else checkpoints / _name(config, good, detector, place)
         if kept is not None:
             checkpoint.remove_stale(kept.parent, kept)
         best_epoch = fit(recipe, len(shown), config, watch, place, kept)
@@ -153,15 +157,17 @@ def _augmentation(good: Tensor, held_out: Tensor, config: TrainConfig) -> list[M
     return choose(held_out[:_MEASURED], distance, shift, light)
 
 
-def _name(config: TrainConfig, data_sha256: str, detector: Detector, device: torch.device) -> str:
+def _name(config: TrainConfig, good: GoodImages, detector: Detector, device: torch.device) -> str:
     """Name the checkpoint: another image, setting, network, kind of device or torch is another training."""
     asked = {
         "config": dataclasses.asdict(config),
-        "data": data_sha256,
+        "data": good.sha256,
         "network": {name: list(tensor.shape) for name, tensor in detector.state_dict().items()},
         "device": device.type,
         "torch": torch.__version__,
         "format": checkpoint.FORMAT,
     }
+    if good.groups_sha256 is not None:
+        asked["groups"] = good.groups_sha256
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     return f"{digest[:32]}.safetensors"

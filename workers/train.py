@@ -12,22 +12,19 @@ from uuid import UUID
 
 from celery.utils.log import get_task_logger
 
-from db import approvals, datasets, events, inspections, models, runs
+from db import approvals, events, models, runs
 from db.home import private_folder
 from db.imagestore import ImageStoreError, ImageStoreUnavailableError
 from db.outage import UNAVAILABLE
 from db.settings import DatabaseSettings
 from model import bundle, training
 from model.training import Trained
-from workers import escapes
+from workers import escapes, snapshot
 from workers.escapes import Escapes
 from workers.pulse import Pulse
 from workers.runtime import Runtime
 
 logger = get_task_logger(__name__)
-
-# Enough for the default network; more only lengthens the training.
-IMAGES = 1000
 
 
 @dataclass(frozen=True)
@@ -88,31 +85,27 @@ def _train_or_stop(state: Runtime, pulse: Pulse) -> None:
 
 def _train(state: Runtime, pulse: Pulse) -> None:
     held = pulse.held
-    with state.sessions.begin() as session:
-        kept = runs.dataset(session, held)
-        if kept is None:
-            entries = [{"sha256": sha256} for sha256 in inspections.newest_ok(session, held.product, IMAGES)]
-            runs.train_on(session, held, datasets.keep(session, held.product, entries, {}))
-        else:
-            entries = kept.entries
-    hashes = [entry["sha256"] for entry in entries]
-    blobs = state.store.get_many(hashes)
-    images = [blob for blob in blobs if not isinstance(blob, ImageStoreError)]
-    away = next((blob for blob in blobs if isinstance(blob, ImageStoreUnavailableError)), None)
-    if away is not None:
-        raise away
-    lost = f", {len(blobs) - len(images)} more could not be read" if len(images) < len(blobs) else ""
-    pulse.say(f"attempt {held.attempt} by {held.holder}: {len(images)} images{lost}")
+    taken = snapshot.of_run(state, pulse)
+    pulse.say(
+        f"attempt {held.attempt} by {held.holder}: {len(taken.train)} images to train on, "
+        f"{len(taken.hold_out)} held out"
+    )
     trained = training.train(
-        images, device=state.device, progress=pulse.note, stop=pulse.must_stop, checkpoints=checkpoints()
+        taken.train,
+        device=state.device,
+        progress=pulse.note,
+        stop=pulse.must_stop,
+        checkpoints=checkpoints(),
+        groups=taken.groups,
     )
     registered = keep(
         state,
         trained,
         held.product,
         actor="trainer",
-        note=f"{len(images)} images from the line's own history",
+        note=f"{len(taken.train)} images from the line's own history",
         pulse=pulse,
+        dataset=taken.dataset,
     )
     logger.info("trained %s: %s", held.product, registered.version)
     if registered.escapes is not None:
@@ -149,6 +142,7 @@ def keep(
     note: str,
     promote: bool = False,
     pulse: Pulse | None = None,
+    dataset: str | None = None,
 ) -> Kept:
     """Save a trained model, store its weights and register it.
 
@@ -156,8 +150,9 @@ def keep(
     promotion takes a signature, neither does: `promoted` says what was done. Defects that
     people have found are scored with it, and how many escape stands in its note and in an event. The run
     of a `pulse` succeeds with it; where it was lost, nothing is registered, and RunLostError is raised.
+    `dataset` is the hash of what it was trained on, which its manifest states.
     """
-    saved = bundle.save(trained, private_folder(state.bundles), product=product)
+    saved = bundle.save(trained, private_folder(state.bundles), product=product, dataset=dataset)
     state.store.put(saved.weights.read_bytes())  # before the transaction: it may take a while
     escaping = escapes.count(state, saved.folder, product)
     if escaping is not None:
