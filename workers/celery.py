@@ -98,6 +98,11 @@ def configuration(settings: WorkerSettings) -> dict[str, Any]:
                 "schedule": crontab(),
                 "options": {"queue": HOUSEKEEPING, "expires": 300},
             },
+            "golden": {
+                "task": "workers.golden",
+                "schedule": crontab(),
+                "options": {"queue": HOUSEKEEPING, "expires": 300},
+            },
             # Asked for each hour, done once a day: the clock remembers nothing, and may not run at midnight.
             "replay": {
                 "task": "workers.replay",
@@ -113,6 +118,6 @@ def configuration(settings: WorkerSettings) -> dict[str, Any]:
     }
 
 
-TASKS = ("score", "sweep", "seal", "schedule", "trainer", "replay", "retain")
+TASKS = ("score", "sweep", "seal", "schedule", "golden", "trainer", "replay", "retain")
 app = Celery("workers", include=[f"workers.{name}" for name in TASKS])
 app.config_from_object(Configuration())

@@ -1,0 +1,65 @@
+"""What a golden sample's trial does to the sample's alarm: there is one at a time, which says the most."""
+
+from typing import Any, Final, Literal
+
+from sqlalchemy.orm import Session
+
+from db import alarms, policies
+from db.golden import ACTOR, label
+from db.tables import GoldenSample, GoldenTrial
+
+Failure = Literal["wrong", "error", "unjudged"]
+_PARTS: Final = {"ok": "good", "ng": "bad"}
+
+
+def passed(session: Session, sample: GoldenSample, trial: GoldenTrial) -> None:
+    """Close the alarm, unless it holds verdicts: the sample may fail again, a person has to say it's over."""
+    alarm = alarms.is_open(session, sample.product, sample.station, label(sample.name))
+    if alarm is not None and not alarm.holds and alarm.since <= trial.sent_at:
+        alarms.close(session, alarm.id, ACTOR, f"it passed as inspection {trial.inspection_id}")
+
+
+def failed(
+    session: Session,
+    sample: GoldenSample,
+    trial: GoldenTrial,
+    failure: Failure,
+    said: str,
+    detail: dict[str, Any],
+) -> None:
+    """Open the alarm, in place of one that says less; none of a sample that is retired.
+
+    Where the product's policy says so, a wrong verdict holds those of the station. That a sample got none
+    says nothing of those that others get.
+    """
+    if sample.retired_at is not None:
+        return
+    holds = failure == "wrong" and policies.of(session, sample.product).hold_on_golden
+    before = alarms.is_open(session, sample.product, sample.station, label(sample.name))
+    if before is not None:
+        if before.holds or (before.detail.get("failure") == failure and not holds):
+            return
+        alarms.close(session, before.id, ACTOR, f"instead: {said}")
+    alarms.open_(
+        session,
+        "golden",
+        sample.product,
+        sample.station,
+        label(sample.name),
+        trial.sent_at,
+        f"golden sample {sample.name!r} is a {_PARTS[sample.expected]} part: {said}",
+        {"failure": failure, "sample": str(sample.id), **detail},
+        holds=holds,
+    )
+
+
+def waits(session: Session, sample: GoldenSample, trial: GoldenTrial) -> None:
+    """Open the alarm of a trial without a verdict, unless somebody has closed one since it was sent."""
+    closed_at = alarms.last_closed_at(session, sample.product, sample.station, label(sample.name))
+    if closed_at is not None and closed_at >= trial.sent_at:
+        return
+    said = (
+        f"it was sent at {trial.sent_at:%Y-%m-%d %H:%M:%S} UTC and has no verdict yet; does a scoring worker "
+        "answer (`pyramidion doctor`)?"
+    )
+    failed(session, sample, trial, "unjudged", said, {"inspection": str(trial.inspection_id)})
