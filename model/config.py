@@ -66,6 +66,11 @@ class TrainConfig:
             )
         require(self.augment)
 
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> "TrainConfig":
+        """Read what `dataclasses.asdict` gave, after its way through JSON, as in a bundle's manifest."""
+        return cls(**{**said, "size": tuple(said["size"])})
+
     @property
     def image_size(self) -> tuple[int, int]:
         """(height, width) that a whole image is scaled to."""

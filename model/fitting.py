@@ -17,6 +17,7 @@ from model.checkpoint import Checkpoint
 from model.config import TrainConfig, Watch
 from model.detector import Detector
 from model.inference import has_fast_bf16
+from model.team import Team
 
 _LEAST_BATCHES = 12
 _MOST_IMAGES = 768  # that an epoch sees: of thousands, each next epoch sees others
@@ -58,12 +59,15 @@ def fit(
     """Fit a detector in place to `count` good images; gives the best epoch, counted from 1.
 
     Ends with the weights of the epoch that was best on held-out images. With `kept`, each epoch's end is
-    kept there, and a fit that finds one goes on from it to the very same weights.
+    kept there, and a fit that finds one goes on from it to the very same weights. Where a process group is
+    set up, all its processes call this with the same images and fit together (`model.team`).
     """
     detector = recipe.detector
+    team = Team(device)
     bf16 = has_fast_bf16(device)
     generator = torch.Generator(device).manual_seed(config.seed)
     recipe.prepare()
+    loss_of = team.shared(detector, recipe.loss)
     optimizer = recipe.optimizer(config)
     batch = config.batch * max(1, min(4, _SMALL // math.prod(config.size)))
     batches = max(1, count // batch)
@@ -80,28 +84,28 @@ def fit(
         watch.report("fit")
     started = time.monotonic() - spent_before
     for epoch in range(len(watch.losses) + 1, config.epochs + 1):
-        if _is_over(epoch - 1, best_epoch, time.monotonic() - started, config):
+        if team.of_first(_is_over(epoch - 1, best_epoch, time.monotonic() - started, config)):
             break
         detector.train()
+        # All draw the same batches; what is drawn besides is each one's own.
+        own = generator if team.size == 1 else _drawing(config.seed, epoch, team.rank, device)
         for step, chosen in enumerate(islice(_batches(count, batch, passes, generator), batches)):
             watch.check()
             done = (epoch - 1 + step / batches) / config.epochs
             if config.time_budget_s is not None:
-                done = max(done, min(1.0, (time.monotonic() - started) / config.time_budget_s))
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * recipe.rate(done)
+                spent = team.of_first(time.monotonic() - started)
+                done = max(done, min(1.0, spent / config.time_budget_s))
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                loss = recipe.loss(chosen, generator)
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            optimizer.step()
+                loss = loss_of(chosen, own)
+            _step(optimizer, loss, config.learning_rate * recipe.rate(done))
         detector.eval()
+        team.same_buffers(detector)
         with torch.inference_mode():
-            watch.losses.append(recipe.validate())
+            watch.losses.append(team.of_first(recipe.validate()))
         if watch.losses[-1] < best:
             best, best_epoch, best_state = watch.losses[-1], epoch, copy.deepcopy(detector.state_dict())
         spent = time.monotonic() - started
-        if kept is not None:
+        if kept is not None and team.is_first:
             facts = {"losses": watch.losses, "best_epoch": best_epoch, "seconds": spent}
             checkpoint.write(kept, _snapshot(detector, best_state, optimizer, generator, facts))
         left = spent / epoch * (config.epochs - epoch)
@@ -111,6 +115,18 @@ def fit(
     detector.load_state_dict(best_state)
     detector.eval()
     return best_epoch
+
+
+def _step(optimizer: Optimizer, loss: Tensor, rate: float) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+
+
+def _drawing(seed: int, epoch: int, rank: int, device: torch.device) -> torch.Generator:
+    return torch.Generator(device).manual_seed((seed * 100_003 + epoch) * 1009 + rank)
 
 
 def _is_over(epoch: int, best_epoch: int, spent: float, config: TrainConfig) -> bool:

@@ -5,8 +5,10 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -19,13 +21,14 @@ from model.calibration import Calibration, calibrate
 from model.config import Progress, TrainConfig, TrainingStoppedError, Watch
 from model.dataset import GoodImages, TooFewImagesError, read_good
 from model.detector import Detector
-from model.fitting import fit
+from model.fitting import Recipe, fit
 from model.images import UnreadableImageError
 from model.inference import judge_alone, to_batch, to_device
 from model.loading import for_scoring
 from model.presets import preset
 from model.pyramid.gist import Unexplained
 from model.tiling import Tiled, cut
+from model.together import fit_together
 
 __all__ = [
     "Progress",
@@ -59,6 +62,7 @@ class TrainingFacts:
     validated: int
     calibrated: int
     data_sha256: str
+    processes: int
     epochs: int
     best_epoch: int
     losses: tuple[float, ...]  # on the held-out images, one an epoch
@@ -85,41 +89,32 @@ def train(
     stop: Callable[[], bool] | None = None,
     checkpoints: Path | None = None,
     groups: Sequence[str] | None = None,
+    processes: int = 1,
 ) -> Trained:
     """Train on image files of good parts.
 
     `groups` names the group of each image, such as a part's serial: images of one group only fit, only
-    validate, or only calibrate. Without it, each file is its own group.
+    validate, or only calibrate. Without it, each file is its own group. Several `processes` fit together,
+    each on a CUDA device of its own, or on the processor (`model.together`).
 
     The same files in any order with the same seed, device and library versions give the same weights. With
     a folder `checkpoints`, a training that was stopped or killed goes on from its last whole epoch when the
     same one is asked for again, and ends with the weights that it would have had.
     Raises TooFewImagesError, UnreadableImageError (with the index), TrainingStoppedError, UselessModelError,
-    and ValueError for a config that its preset can't train.
+    model.together.TogetherError, and ValueError for a config that its preset can't train.
     """
     config = config or TrainConfig()
-    chosen = preset(config.preset)
-    chosen.check(config)
     watch = Watch(progress, stop, config.epochs)
-    watch.report("read")
-    good = read_good(images, config, watch, groups)
     place = torch.device(device)
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not ours to change
-        torch.manual_seed(config.seed)
-        shown = _tiles(to_batch(good.fit, place), config)
-        held_out = _tiles(to_batch(good.validate, place), config)
-        measured = _augmentation(shown, held_out, config) if chosen.augments else []
-        taken = [one.name for one in measured if one.taken]
-        shown = multiply(shown, taken, config.augment_shift, config.augment_light)
-        detector = to_device(chosen.build(config, good.channels, len(shown)), place)
-        recipe = chosen.recipe(detector, shown, held_out, config)
-        kept = None if checkpoints is None else checkpoints / _name(config, good, detector, place)
-        if kept is not None:
-            checkpoint.remove_stale(kept.parent, kept)
-        best_epoch = fit(recipe, len(shown), config, watch, place, kept)
-        watch.report("calibrate")
-        with torch.inference_mode():
-            recipe.finish()
+    with ExitStack() as stack:
+        if processes > 1:
+            checkpoints = checkpoints or Path(stack.enter_context(TemporaryDirectory()))
+            fit_together(images, groups, config, device, processes, watch, checkpoints)
+        fitted = _fit(images, config, place, watch, groups, checkpoints)
+    good, detector = fitted.good, fitted.recipe.detector
+    watch.report("calibrate")
+    with torch.inference_mode():
+        fitted.recipe.finish()
     if config.tiles > 1:
         detector = to_device(Tiled(detector, config.tiles), place).eval()
     # One by one, as a score near the threshold is taken: the image that sets it must not lie beyond it.
@@ -133,15 +128,71 @@ def train(
         validated=len(good.validate),
         calibrated=len(good.calibrate),
         data_sha256=good.sha256,
+        processes=processes,
         epochs=len(watch.losses),
-        best_epoch=best_epoch,
+        best_epoch=fitted.best_epoch,
         losses=tuple(watch.losses),
-        augmentation=tuple(measured),
+        augmentation=tuple(fitted.measured),
     )
-    if kept is not None:
-        kept.unlink(missing_ok=True)
+    if fitted.kept is not None:
+        fitted.kept.unlink(missing_ok=True)
     usual = drift.reference(scores, [look(one) for one in (*good.fit, *good.validate, *good.calibrate)])
     return Trained(detector.cpu(), config, calibration, facts, usual)
+
+
+def fit_only(
+    images: Sequence[bytes],
+    config: TrainConfig,
+    *,
+    device: str,
+    groups: Sequence[str] | None,
+    progress: Callable[[Progress], None] | None,
+    stop: Callable[[], bool],
+    checkpoints: Path,
+) -> None:
+    """Do the part of `train` that processes of a team do together; what they did is in the checkpoint.
+
+    Raises what `train` raises.
+    """
+    watch = Watch(progress, stop, config.epochs)
+    _fit(images, config, torch.device(device), watch, groups, checkpoints)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    good: GoodImages
+    recipe: Recipe
+    measured: list[Measured]
+    best_epoch: int
+    kept: Path | None  # the checkpoint
+
+
+def _fit(
+    images: Sequence[bytes],
+    config: TrainConfig,
+    place: torch.device,
+    watch: Watch,
+    groups: Sequence[str] | None,
+    checkpoints: Path | None,
+) -> _Fitted:
+    chosen = preset(config.preset)
+    chosen.check(config)
+    watch.report("read")
+    good = read_good(images, config, watch, groups)
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not ours to change
+        torch.manual_seed(config.seed)
+        shown = _tiles(to_batch(good.fit, place), config)
+        held_out = _tiles(to_batch(good.validate, place), config)
+        measured = _augmentation(shown, held_out, config) if chosen.augments else []
+        taken = [one.name for one in measured if one.taken]
+        shown = multiply(shown, taken, config.augment_shift, config.augment_light)
+        detector = to_device(chosen.build(config, good.channels, len(shown)), place)
+        recipe = chosen.recipe(detector, shown, held_out, config)
+        kept = None if checkpoints is None else checkpoints / _name(config, good, detector, place)
+        if kept is not None:
+            checkpoint.remove_stale(kept.parent, kept)
+        best_epoch = fit(recipe, len(shown), config, watch, place, kept)
+    return _Fitted(good, recipe, measured, best_epoch, kept)
 
 
 def _tiles(images: Tensor, config: TrainConfig) -> Tensor:

@@ -110,6 +110,13 @@ class WorkerSettings(Settings):
         description="Processor threads that a training computes with: what bounds its share of a machine "
         "that also scores. 0: as PYRAMIDION_TORCH_THREADS says.",
     )
+    training_processes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Processes that fit a model together, each on a GPU of its own from the first on; "
+        "without GPUs, on the processor.",
+    )
     training_nice: int = Field(
         default=10,
         ge=0,

@@ -3,6 +3,7 @@
 A run that is cut off goes on from the last whole epoch of whoever had it before, on the same images.
 """
 
+import json
 import threading
 import traceback
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from db.imagestore import ImageStoreError, ImageStoreUnavailableError
 from db.outage import UNAVAILABLE
 from db.settings import DatabaseSettings
 from model import bundle, training
+from model.config import TrainConfig
+from model.together import TogetherError
 from model.training import Trained
 from workers import escapes, snapshot
 from workers.escapes import Escapes
@@ -64,6 +67,7 @@ def train_next(
             training.TooFewImagesError,
             training.UnreadableImageError,
             training.UselessModelError,
+            TogetherError,
             ImageStoreError,
         ) as error:
             _failed(state, pulse, str(error))
@@ -92,6 +96,8 @@ def _train(state: Runtime, pulse: Pulse) -> None:
     )
     trained = training.train(
         taken.train,
+        config_of(state, held.product),
+        processes=state.settings.training_processes,
         device=state.device,
         progress=pulse.note,
         stop=pulse.must_stop,
@@ -110,6 +116,18 @@ def _train(state: Runtime, pulse: Pulse) -> None:
     logger.info("trained %s: %s", held.product, registered.version)
     if registered.escapes is not None:
         logger.info("%s: %s", held.product, registered.escapes.note)
+
+
+def config_of(state: Runtime, product: str) -> TrainConfig:
+    """Give how the product's champion was trained, preset, size and all: its successor is of its kind.
+
+    The default where there is no champion.
+    """
+    with state.reading() as session:
+        champion = models.champion(session, product)
+    if champion is None:
+        return TrainConfig()
+    return TrainConfig.from_json(json.loads(champion.manifest)["training"]["config"])
 
 
 def _stopped(state: Runtime, pulse: Pulse) -> None:

@@ -1,6 +1,5 @@
 """Training on what the line has produced: a candidate, not a champion."""
 
-import functools
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -57,7 +56,7 @@ def retrain(state: Runtime) -> TrainingRun:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A real training, of a network that takes a second or two."""
     config = training.TrainConfig(size=(64, 64), epochs=4, options={"width": 4})
-    monkeypatch.setattr(training, "train", functools.partial(training.train, config=config))
+    monkeypatch.setattr(train, "config_of", lambda _state, _product: config)
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

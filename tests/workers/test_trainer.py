@@ -19,10 +19,10 @@ from workers import queue
 READY_S = 60
 # What each Python imports first: a training of some seconds, with epochs that are long enough to be seen.
 SMALL = """
-from functools import partial
-from model import training
-config = training.TrainConfig(size=(64, 64), epochs=10, patience=10, augment="none", options={"width": 4})
-training.train = partial(training.train, config=config)
+from model.config import TrainConfig
+from workers import train
+config = TrainConfig(size=(64, 64), epochs=10, patience=10, augment="none", options={"width": 4})
+train.config_of = lambda state, product: config
 """
 Wait = Callable[[Callable[[], Any], str, float], None]
 Start = Callable[..., "subprocess.Popen[bytes]"]
