@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Select, func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
+from db import golden
 from db.ledger import keys
 from db.ledger.heads import head_of
 from db.ledger.released import IMAGE, is_let_go
@@ -64,12 +65,16 @@ def last_block(connection: Connection) -> int:
 def blobs(sessions: sessionmaker[Session]) -> Iterator[NamedBlob]:
     """Give the blobs that rows name and that retention has not let go, weights first; some more than once.
 
+    Those of golden samples that are in use are never let go.
+
     At last those that it has let go of lots that are held: of these some may be there. In pages, each in a
     short transaction of its own: a copy may take hours.
     """
     with sessions() as session:
         weights = session.scalars(select(ModelVersion.weights_sha256)).all()
+        samples = golden.in_use(session)
     yield from (NamedBlob(sha256, None) for sha256 in weights)
+    yield from (NamedBlob(one.image_sha256, one.image_bytes) for one in samples)
     gone = is_let_go(IMAGE, Inspection.id)
     images = select(Inspection.id, Inspection.image_sha256, Inspection.image_bytes).order_by(Inspection.id)
     yield from _images(sessions, images.where(~gone), may_be_gone=False)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import Integer, Select, cast, extract, func
 from sqlalchemy.orm import Session
 
+from db.golden import is_trial
 from db.matching import PENDING, Filter, matching
 from db.reviewed import newest
 from db.tables import Inspection, Result, Review
@@ -78,7 +79,8 @@ def trend(
 ) -> list[Period]:
     """Sum up each hour, shift or day of the zone in which something was captured, oldest first.
 
-    `shifts` are the local times at which they begin. Raises InvalidShiftsError.
+    Golden samples are no production and don't count. `shifts` are the local times at which they begin.
+    Raises InvalidShiftsError.
     """
     starts = sorted(set(shifts))
     if not starts or any(one.tzinfo or one.minute % 15 or one.second or one.microsecond for one in starts):
@@ -97,7 +99,9 @@ def _slots(session: Session, wanted: Filter) -> Iterable[tuple[datetime, Figures
     slot = cast(func.floor(extract("epoch", Inspection.captured_at) / _SLOT_S), Integer)
     verdict = func.coalesce(Result.verdict, PENDING)
     for number, said, count in session.execute(
-        matching(session, wanted, slot, verdict, func.count()).group_by(slot, verdict)
+        matching(session, wanted, slot, verdict, func.count())
+        .where(~is_trial(Inspection.id))
+        .group_by(slot, verdict)
     ):
         at = datetime.fromtimestamp(number * _SLOT_S, UTC)
         yield at, replace(Figures(captured=count), **{said: count})
@@ -113,6 +117,7 @@ def _reviewed(session: Session, wanted: Filter, slot: Any) -> Select[Any]:
         matching(session, wanted, slot, Result.verdict, Review.verdict, func.count())
         .join(Review, Review.inspection_id == Inspection.id)
         .where(newest(), Result.verdict.in_(("ok", "ng")), Review.verdict != "inconclusive")
+        .where(~is_trial(Inspection.id))
         .group_by(slot, Result.verdict, Review.verdict)
     )
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pyramidion.commands import audit, bench, models, rescore, retention, runs, schedule, users
+from pyramidion.commands import audit, bench, golden, models, rescore, retention, runs, schedule, users
 from pyramidion.commands.backup import backup, restore
 from pyramidion.commands.capture import capture
 from pyramidion.commands.deadline import deadline
@@ -85,6 +85,7 @@ for command in commands:
 app.add_typer(models.app, name="models")
 app.add_typer(runs.app, name="runs")
 app.add_typer(schedule.app, name="schedule")
+app.add_typer(golden.app, name="golden")
 app.add_typer(rescore.app, name="rescore")
 app.add_typer(audit.app, name="audit")
 app.add_typer(users.app, name="users")

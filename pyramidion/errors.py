@@ -9,6 +9,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from capture.folder import NoFolderError
 from capture.spool import SpoolError
 from db.again import BUSY, sqlstate
+from db.golden import GoldenError
 from db.history import UnknownInspectionError
 from db.imagestore import ImageStoreError
 from db.inspections import UnknownProductError
@@ -49,6 +50,7 @@ _ALWAYS: tuple[type[Exception], ...] = (
     RunThereError,
     RunOverError,
     ScheduleError,
+    GoldenError,
     NoBrokerError,
     BrokerUnavailableError,
     DBAPIError,

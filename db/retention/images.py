@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased, sessionmaker
 
-from db import events
+from db import events, golden
 from db.imagestore import ImageStore, ImageStoreUnavailableError
 from db.ledger import released
 from db.ledger.released import ACT, IMAGE
@@ -28,7 +28,7 @@ _IMAGES_AT_ONCE: Final = 20_000  # looked for among all inspections, which are r
 
 @dataclass(frozen=True)
 class _Files:
-    """The files of some acts, by act, that no inspection needs any more that keeps its image.
+    """The files of some acts, by act, that no inspection that keeps its image needs, nor a golden sample.
 
     `lots` has the lots, by hash, of all inspections with that image. Inspections that come later needn't be
     looked for: they made the file younger than `old`.
@@ -116,6 +116,7 @@ def _unneeded(session: Session, acts: Sequence[UUID]) -> _Files:
     found = session.execute(same).all()
     let_go = released.of(session.connection(), IMAGE, [id_ for id_, _, _ in found])
     needed = {sha256 for id_, sha256, _ in found if id_ not in let_go}
+    needed.update(one.image_sha256 for one in golden.in_use(session))
     lots: dict[str, set[str]] = defaultdict(set)
     for _, sha256, lot in found:
         if lot is not None:

@@ -7,6 +7,7 @@ from uuid import UUID
 import typer
 
 from db.history import Detail, UnknownInspectionError, find, inspection
+from db.results import HELD, by_model
 from pyramidion.errors import UserError
 from pyramidion.output import out, print_json
 from pyramidion.said import said
@@ -89,6 +90,11 @@ def _print(detail: Detail) -> None:
             out.print(f"retention let the {what} go at {when:%Y-%m-%d %H:%M:%S} UTC", highlight=False)
     if detail.result is None:
         out.print("no verdict yet: it waits for a worker (`pyramidion doctor` says whether one answers)")
+    if detail.result is not None and HELD in detail.result.timings:
+        out.print(
+            f"held: an alarm of its station was open (`pyramidion alarms`); its model said "
+            f"{by_model(detail.result)}"
+        )
     for review in detail.reviews:
         at = f"{review.created_at:%Y-%m-%d %H:%M:%S} UTC"
         out.print(f"review of {at}: {said(vars(review))}", markup=False, highlight=False, soft_wrap=True)

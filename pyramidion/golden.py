@@ -1,0 +1,78 @@
+"""Where `pyramidion golden` has its images from, and how it waits for verdicts."""
+
+import hashlib
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from capture.images import Limits, RefusedImageError, inspect
+from capture.settings import CaptureSettings
+from db import golden_trials, history
+from db.golden import StoredImage
+from pyramidion.commands.show import find_one
+from pyramidion.context import Context
+from pyramidion.errors import UserError
+from pyramidion.output import err
+
+_LOOK_EVERY_S: Final = 0.25
+
+
+def of_file(file: Path) -> tuple[bytes, StoredImage]:
+    """Read an image that a station would take in; raises UserError."""
+    limits = Limits.of(CaptureSettings())
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(limits.max_bytes + 1)  # the one too many is refused
+        facts = inspect(data, limits)
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror or error}") from None
+    except RefusedImageError as error:
+        raise UserError(f"{file} can't be a golden sample: {error}") from None
+    sha256 = hashlib.sha256(data).hexdigest()
+    return data, StoredImage(sha256, len(data), facts.width, facts.height, facts.format)
+
+
+def of_inspection(context: Context, product: str, station: str, beginning: str) -> tuple[bytes, StoredImage]:
+    """Give the stored image of an inspection, by the beginning of its id.
+
+    Raises UserError, UnknownInspectionError and ImageStoreError.
+    """
+    with context.reading() as session:
+        detail = history.inspection(session, find_one(session, beginning))
+    row = detail.inspection
+    if (row.product, row.station) != (product, station):
+        raise UserError(
+            f"inspection {row.id} is of {row.product} at {row.station}, not of {product} at {station}: a "
+            "golden sample is a part as its own station shows it"
+        )
+    if detail.image_let_go is not None:
+        gone = f"{detail.image_let_go:%Y-%m-%d %H:%M:%S} UTC"
+        raise UserError(f"retention let the image of inspection {row.id} go at {gone}: give another one")
+    image = StoredImage(
+        row.image_sha256, row.image_bytes, row.image_width, row.image_height, row.image_format
+    )
+    return context.store.get(row.image_sha256), image
+
+
+def await_trials(context: Context, trials: Collection[UUID], *, stalled_s: float) -> None:
+    """Check trials as they are judged, until all are or none was for `stalled_s`.
+
+    Whoever keeps house checks them, too; whoever comes first.
+    """
+    left, waited = len(trials), 0.0
+    with err.status("") as status:
+        while True:
+            with context.reading() as session:
+                waiting = [one for one in golden_trials.of(session, trials) if one.passed is None]
+            if any(one.verdict is not None for one in waiting):
+                with context.sessions.begin() as session:
+                    golden_trials.check(session)
+            if len(waiting) < left:
+                left, waited = len(waiting), 0.0
+            if not waiting or waited >= stalled_s:
+                return
+            status.update(f"{left} golden samples wait for their verdict")
+            time.sleep(_LOOK_EVERY_S)
+            waited += _LOOK_EVERY_S
