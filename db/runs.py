@@ -175,10 +175,22 @@ def beat(session: Session, held: Held, lease_s: float, standing: Standing | None
     return session.scalar(renewed) is not None
 
 
-def succeed(session: Session, held: Held, version: str, log: str) -> None:
-    """End a run with its model, in the transaction that registers it; raises RunLostError."""
+def succeed(
+    session: Session,
+    held: Held,
+    version: str,
+    log: str,
+    *,
+    gate_passed: bool | None = None,
+    gate_said: Sequence[str] | None = None,
+) -> None:
+    """End a run with its model, in the transaction that registers it; raises RunLostError.
+
+    What the gate said of the model is kept where it was asked.
+    """
     run = _mine(session, held, log)
     _end(session, run, "succeeded", model_version=version)
+    run.gate_passed, run.gate_said = gate_passed, None if gate_said is None else list(gate_said)
     events.record(
         session, "training.succeeded", "trainer", run.product, {"run": str(run.id), "model": version}
     )
@@ -239,6 +251,18 @@ def last_succeeded_at(session: Session, product: str) -> datetime | None:
         .limit(1)
     )
     return session.scalar(query)
+
+
+def is_open(session: Session, product: str) -> bool:
+    """Say whether a run of the product is requested or running, without waiting for its trainer."""
+    query = select(TrainingRun.id).where(TrainingRun.product == product, TrainingRun.state.in_(OPEN))
+    return session.scalar(query) is not None
+
+
+def last_requested_at(session: Session, product: str, why: Why) -> datetime | None:
+    """Tell when a run of the product was last asked for, for that reason."""
+    query = select(TrainingRun.requested_at).where(TrainingRun.product == product, TrainingRun.why == why)
+    return session.scalar(query.order_by(TrainingRun.id.desc()).limit(1))
 
 
 def _mine(session: Session, held: Held, log: str) -> TrainingRun:

@@ -7,11 +7,13 @@ Each model is taken with its own threshold, as it would judge. Three things are 
    the candidate's recall may not lie below the champion's confidence interval (Wilson, 1927).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from scipy import stats
+import numpy as np
+from scipy import special  # scipy.stats gives the same, and takes a worker a second to import
 
 LEAST_GOOD: Final = 20  # fewer good parts say nothing about a rate of false rejects
 _NAMED: Final = 20
@@ -65,7 +67,8 @@ def decide(
     """Say whether the candidate, which was calibrated for `target_rate`, may become challenger.
 
     Without a champion there is no recall to compare with. Raises HoldOutError where the hold-out has fewer
-    than 20 good parts, and ValueError where both did not score the same one.
+    than 20 good parts, or no defect to compare a champion by, and ValueError where both did not score the
+    same one.
     """
     rule = rule or Rule()
     if champion is not None:
@@ -74,6 +77,11 @@ def decide(
         raise HoldOutError(
             f"the hold-out has {len(candidate.good)} good parts, and {LEAST_GOOD} are the least that can "
             "tell a rate of false rejects: let the line judge more parts, or name more to train on"
+        )
+    if champion is not None and not any(candidate.defects.values()):
+        raise HoldOutError(
+            "the hold-out has no defect, and none could be put on its good parts so that a person would see "
+            "it: nothing tells what the model would miss; review some defects (`pyramidion review`)"
         )
     target = rule.false_reject_rate or target_rate
     refused: list[str] = []
@@ -98,7 +106,7 @@ def _ask_good(
     evidence: dict[str, Any],
 ) -> None:
     rejected, number = sum(candidate.good.values()), len(candidate.good)
-    most = int(stats.binom.ppf(rule.confidence, number, target))
+    most = most_by_chance(number, target, rule.confidence)
     said = f"rejects {rejected} of {number} good parts, and a model that keeps to {target:.2%} at most {most}"
     (refused if rejected > most else shown).append(said)
     evidence["good"] = {
@@ -126,11 +134,11 @@ def _ask_defects(
     said = f"catches {caught} of {number} {kind} defects"
     if champion is not None:
         before = champion.defects[kind]
-        least, _ = stats.binomtest(sum(before.values()), number).proportion_ci(rule.confidence, "wilson")
+        least = wilson_least(sum(before.values()), number, rule.confidence)
         escapes = [name for name, was in before.items() if was and not found[name]]
         told |= {
             "champion_caught": sum(before.values()),
-            "least": round(float(least) * number, 2),
+            "least": round(least * number, 2),
             "newly_missed": escapes[:_NAMED],
         }
         said += f", the champion {sum(before.values())}, and no fewer than {least * number:.1f} will do"
@@ -138,6 +146,20 @@ def _ask_defects(
     else:
         shown.append(said)
     evidence[kind] = told
+
+
+def most_by_chance(number: int, rate: float, confidence: float) -> int:
+    """Give the least count that a binomial variable of `number` draws does not exceed with `confidence`."""
+    at_most = special.bdtr(np.arange(number + 1), number, rate)
+    return int(np.searchsorted(at_most, confidence))
+
+
+def wilson_least(hits: int, number: int, confidence: float) -> float:
+    """Give the lower end of the two-sided interval of a share (Wilson, 1927)."""
+    z = float(special.ndtri(0.5 + confidence / 2))
+    share = hits / number
+    around = z * math.sqrt(z * z + 4 * number * share * (1 - share))
+    return 0.0 if hits == 0 else (2 * hits + z * z - around) / (2 * (number + z * z))
 
 
 def _require_same(candidate: Trial, champion: Trial) -> None:

@@ -16,8 +16,8 @@ from model import training
 from model.config import TrainConfig
 from pyramidion.errors import UserError
 from pyramidion.output import err
+from workers.candidate import keep
 from workers.runtime import runtime
-from workers.train import keep
 
 
 class GoodParts(NamedTuple):

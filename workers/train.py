@@ -7,36 +7,26 @@ import json
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 from celery.utils.log import get_task_logger
 
-from db import approvals, events, models, runs
+from db import models, runs
 from db.home import private_folder
 from db.imagestore import ImageStoreError, ImageStoreUnavailableError
 from db.outage import UNAVAILABLE
 from db.settings import DatabaseSettings
-from model import bundle, training
+from model import training
+from model.bundle import BundleError
 from model.config import TrainConfig
 from model.together import TogetherError
-from model.training import Trained
-from workers import escapes, snapshot
-from workers.escapes import Escapes
+from workers import snapshot
+from workers.candidate import keep
 from workers.pulse import Pulse
 from workers.runtime import Runtime
 
 logger = get_task_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A model that is registered; `escapes` is None where no defect has been reviewed."""
-
-    version: str
-    escapes: Escapes | None
-    promoted: bool
 
 
 def train_next(
@@ -44,8 +34,8 @@ def train_next(
 ) -> UUID | None:
     """Take a run and train on its product's good parts; gives the run, None where none waits.
 
-    Its model becomes champion only where the product has none: whether a new model may replace one is for a
-    person to say (`pyramidion models promote`). Once `stopping` is set the run goes back, and on from there;
+    Its model is examined: one that is no worse than the champion becomes challenger, and champion where the
+    product has none (workers.candidate). Once `stopping` is set the run goes back, and on from there;
     `progressed` is called with each step.
     Raises what the database raises while it is away, or what nobody foresaw: the run has failed then.
     """
@@ -68,6 +58,8 @@ def train_next(
             training.UnreadableImageError,
             training.UselessModelError,
             TogetherError,
+            BundleError,
+            models.ChampionChangedError,
             ImageStoreError,
         ) as error:
             _failed(state, pulse, str(error))
@@ -111,7 +103,7 @@ def _train(state: Runtime, pulse: Pulse) -> None:
         actor="trainer",
         note=f"{len(taken.train)} images from the line's own history",
         pulse=pulse,
-        dataset=taken.dataset,
+        snapshot=taken,
     )
     logger.info("trained %s: %s", held.product, registered.version)
     if registered.escapes is not None:
@@ -149,46 +141,3 @@ def _failed(state: Runtime, pulse: Pulse, reason: str) -> None:
 def checkpoints() -> Path:
     """Give the folder of trainings in hand: the same one goes on from where it was stopped or killed."""
     return private_folder(DatabaseSettings().home / "training")
-
-
-def keep(
-    state: Runtime,
-    trained: Trained,
-    product: str,
-    *,
-    actor: str,
-    note: str,
-    promote: bool = False,
-    pulse: Pulse | None = None,
-    dataset: str | None = None,
-) -> Kept:
-    """Save a trained model, store its weights and register it.
-
-    `promote` makes it the champion at once; a product without a champion takes it in any case; but where a
-    promotion takes a signature, neither does: `promoted` says what was done. Defects that
-    people have found are scored with it, and how many escape stands in its note and in an event. The run
-    of a `pulse` succeeds with it; where it was lost, nothing is registered, and RunLostError is raised.
-    `dataset` is the hash of what it was trained on, which its manifest states.
-    """
-    saved = bundle.save(trained, private_folder(state.bundles), product=product, dataset=dataset)
-    state.store.put(saved.weights.read_bytes())  # before the transaction: it may take a while
-    escaping = escapes.count(state, saved.folder, product)
-    if escaping is not None:
-        note = f"{note}; {escaping.note}"
-    with state.sessions.begin() as session:
-        models.ensure_product(session, product)
-        models.register(
-            session, saved.version, product, saved.manifest, saved.weights_sha256, trained.facts.images, note
-        )
-        if pulse is not None:
-            pulse.say(f"model {saved.version}")
-            runs.succeed(session, pulse.held, saved.version, pulse.log)
-        promoted = (promote or models.champion(session, product) is None) and not approvals.required(
-            "promotion"
-        )
-        if promoted:
-            models.set_champion(session, product, saved.version, actor=actor, why=note)
-        if escaping is not None:
-            detail = {"model": saved.version, **escaping.as_json()}
-            events.record(session, "model.measured", actor, product, detail)
-    return Kept(saved.version, escaping, promoted)

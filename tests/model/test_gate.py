@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from model.gate import Decision, HoldOutError, Rule, Trial, decide
+from model.gate import Decision, HoldOutError, Rule, Trial, decide, most_by_chance, wilson_least
 
 TARGET = 0.005
 
@@ -58,6 +59,8 @@ def test_a_first_model_is_held_to_its_own_promise_only() -> None:
 def test_a_hold_out_that_can_tell_nothing_is_refused() -> None:
     with pytest.raises(HoldOutError, match="19 good parts"):
         decide(trial(good=19), None, TARGET)
+    with pytest.raises(HoldOutError, match="no defect"):
+        decide(Trial(trial().good, {"reviewed": {}}), Trial(trial().good, {"reviewed": {}}), TARGET)
     with pytest.raises(ValueError, match="same hold-out"):
         decide(trial(good=100), trial(good=101), TARGET)
     for rule in ({"confidence": 1.0}, {"false_reject_rate": 0.0}):
@@ -81,3 +84,17 @@ def test_a_model_that_keeps_its_promise_is_rarely_refused() -> None:
         not decide(trial(rejects=int(draw.binomial(200, TARGET))), trial(), TARGET).passed for _ in range(200)
     )
     assert refused <= 20  # a twentieth is the rule's own chance
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    number=st.integers(1, 400),
+    share=st.floats(0, 1),
+    rate=st.floats(1e-4, 0.9),
+    confidence=st.floats(0.5, 0.999),
+)
+def test_the_bounds_are_those_of_scipy(number: int, share: float, rate: float, confidence: float) -> None:
+    hits = round(share * number)
+    assert most_by_chance(number, rate, confidence) == stats.binom.ppf(confidence, number, rate)
+    least, _ = stats.binomtest(hits, number).proportion_ci(confidence, "wilson")
+    assert wilson_least(hits, number, confidence) == pytest.approx(least, abs=1e-9)

@@ -17,10 +17,10 @@ from db.ids import uuid7
 from db.imagestore import ImageStore
 from db.settings import DatabaseSettings
 from db.tables import Event, Inspection, Review, TrainingRun
-from model import training
+from model import bundle, training
 from model.bundle import BundlePaths
 from model.config import Progress
-from workers import train
+from workers import candidate, train
 from workers.judge import Delivery, judge
 from workers.runtime import Runtime
 from workers.settings import WorkerSettings
@@ -83,9 +83,9 @@ def test_nothing_is_promoted_by_itself_where_that_takes_a_signature(
     runtime: Runtime, trained: BundlePaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYRAMIDION_REQUIRE_SIGNATURE", "promotion")
-    monkeypatch.setattr(train.bundle, "save", lambda *_, **__: trained)  # a training takes seconds
+    monkeypatch.setattr(bundle, "save", lambda *_, **__: trained)  # a training takes seconds
     made: Any = SimpleNamespace(facts=SimpleNamespace(images=48))
-    kept = train.keep(runtime, made, "plate", actor="ada", note="new", promote=True)
+    kept = candidate.keep(runtime, made, "plate", actor="ada", note="new", promote=True)
     assert not kept.promoted
     with runtime.sessions() as session:
         assert [one.id for one in models.versions(session, "plate")] == [kept.version]

@@ -1,0 +1,171 @@
+"""The exam of a new model: it and the champion judge the same images, and model.gate decides.
+
+Both judge as they would on the line, each with its own threshold (workers.sitting). They are asked what the
+candidate did not train on: good parts that the run's dataset holds out, defects that people have found,
+defects that are put on those good parts, and golden samples.
+
+A good part is rejected where its score is above the threshold: that is what a threshold was calibrated for,
+whatever band around it is looked at by people. A defect is caught unless it is judged ok.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from db import golden, models, policies, reviewed
+from db.imagestore import ImageStoreError, ImageStoreUnavailableError
+from db.policies import Rules
+from db.reviewed import Defect
+from db.tables import GoldenSample, ModelVersion
+from model import bundle, gate
+from model.bundle import Bundle, BundleError
+from model.gate import Decision, HoldOutError, Rule, Trial
+from model.scoring import Scorer
+from model.synthesis import put_defects
+from workers.runtime import Runtime
+from workers.sitting import Said, Sitting
+from workers.snapshot import Snapshot
+
+REVIEWED: Final = 500  # the newest; more would hardly narrow the interval
+SYNTHESISED: Final = 200
+GOOD, FOUND, MADE, GOLDEN = "good", "reviewed", "synthesised", "golden"
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What the gate said. `passed` is None where a first model had too small a hold-out to tell.
+
+    `champion` is the version that it was compared with, None for a first model; `evidence` holds the counts,
+    the rule, and the hash of the dataset.
+    """
+
+    passed: bool | None
+    said: tuple[str, ...]
+    champion: str | None
+    evidence: dict[str, Any]
+
+    @property
+    def word(self) -> str:
+        return "could not be examined" if self.passed is None else "passes" if self.passed else "is refused"
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "passed": self.passed,
+            "said": list(self.said),
+            "champion": self.champion,
+            "evidence": self.evidence,
+        }
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What there is to ask of a product's models, and by which rules."""
+
+    champion: ModelVersion | None
+    rules: Rules
+    defects: Sequence[Defect]
+    golden: Sequence[GoldenSample]
+
+
+def examine(
+    state: Runtime,
+    folder: Path,
+    product: str,
+    snapshot: Snapshot,
+    going_on: Callable[[], None] = lambda: None,
+) -> Examined:
+    """Examine the model whose bundle is `folder`; `going_on` is called with every few images, and may raise.
+
+    Raises model.bundle.BundleError where the bundle is not what its name says, and ImageStoreUnavailableError
+    while the store is away.
+    """
+    candidate = bundle.load(folder)
+    with state.reading() as session:
+        asked = _Asked(
+            models.champion(session, product),
+            policies.of(session, product),
+            reviewed.defects(session, product, REVIEWED),
+            golden.in_use(session, product),
+        )
+    champion = None if asked.champion is None else asked.champion.id
+    evidence: dict[str, Any] = {"dataset": snapshot.dataset}
+    scorers = _scorers(state, candidate, product, asked.champion)
+    if isinstance(scorers, str):
+        return Examined(False, (scorers,), champion, evidence)
+    sitting = Sitting(state, scorers, going_on)
+    trials = _trials(sitting, snapshot, asked)
+    evidence["unread"] = dict(+sitting.unread)
+    if sitting.not_finite:
+        reason = f"{sitting.not_finite} of its scores are no finite numbers: the training has diverged"
+        return Examined(False, (reason,), champion, evidence)
+    decision = _decided(trials, candidate.calibration.target_rate, asked)
+    return Examined(decision.passed, decision.reasons, champion, evidence | decision.evidence)
+
+
+def _scorers(
+    state: Runtime, candidate: Bundle, product: str, champion: ModelVersion | None
+) -> list[Scorer] | str:
+    """Give the candidate's scorer and the champion's, or why there is nothing to compare."""
+    if candidate.product != product:
+        return f"it is a model of {candidate.product!r}, not of {product!r}"
+    if not math.isfinite(candidate.calibration.threshold):
+        return f"its threshold is {candidate.calibration.threshold}: the training has diverged"
+    scorers = [state.scorer_of(candidate)]
+    if champion is None:
+        return scorers
+    if champion.id == candidate.version:
+        return "it is the very model that judges already: nothing new was learnt"
+    try:
+        return [*scorers, state.scorer(champion)]
+    except ImageStoreUnavailableError:
+        raise
+    except (BundleError, ImageStoreError) as error:
+        return f"the champion {champion.id[:12]}, to compare it with, can't be had: {error}"
+
+
+def _trials(sitting: Sitting, snapshot: Snapshot, asked: _Asked) -> list[Trial]:
+    """Let all of them judge; gives a trial for each of the models."""
+    good = [(one.name, one.data) for one in snapshot.hold_out]
+    made = put_defects(good, SYNTHESISED, max_pixels=sitting.state.settings.max_image_pixels)
+    found = [(str(one.inspection_id), one.image_sha256) for one in asked.defects]
+    samples = {f"{one.station}/{one.name}": one for one in asked.golden}
+    hashes = [(name, one.image_sha256) for name, one in samples.items()]
+    of_each = zip(
+        sitting.judged(GOOD, good),
+        sitting.judged(FOUND, sitting.stored(FOUND, found)),
+        sitting.judged(MADE, made),
+        sitting.judged(GOLDEN, sitting.stored(GOLDEN, hashes)),
+        strict=True,
+    )
+    return [
+        Trial(
+            {name: said.above for name, said in of_good.items()},
+            {FOUND: _caught(of_found), MADE: _caught(of_made)},
+            {
+                name: f"known to be {samples[name].expected}, judged {said.verdict}"
+                for name, said in of_golden.items()
+                if (said.verdict == "ok") != (samples[name].expected == "ok")
+            },
+        )
+        for of_good, of_found, of_made, of_golden in of_each
+    ]
+
+
+def _caught(told: dict[str, Said]) -> dict[str, bool]:
+    return {name: said.verdict != "ok" for name, said in told.items()}
+
+
+def _decided(trials: Sequence[Trial], target_rate: float, asked: _Asked) -> Decision:
+    candidate, champion = trials[0], trials[1] if len(trials) > 1 else None
+    rule = Rule(asked.rules.false_reject_rate, asked.rules.confidence)
+    try:
+        decision = gate.decide(candidate, champion, target_rate, rule)
+    except HoldOutError as error:
+        wrong = tuple(f"golden sample {name}: {why}" for name, why in candidate.golden_wrong.items())
+        unknown = champion is None and not wrong
+        return Decision(None if unknown else False, (*wrong, str(error)), {})
+    return Decision(
+        decision.passed, decision.reasons, {**decision.evidence, "golden_samples": len(asked.golden)}
+    )
