@@ -1,35 +1,16 @@
-"""The command line. Heavy libraries are imported inside the commands that need them: `--help` is instant."""
+"""The command line. A command is imported when it is asked for, heavy libraries where they are used."""
 
 import errno
 import os
 import sys
-from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_group
 
-from pyramidion.commands import audit, bench, golden, models, rescore, retention, runs, schedule, users
-from pyramidion.commands.backup import backup, restore
-from pyramidion.commands.capture import capture
-from pyramidion.commands.deadline import deadline
-from pyramidion.commands.demo import demo
-from pyramidion.commands.doctor import doctor
-from pyramidion.commands.evaluate import evaluate
-from pyramidion.commands.export import export
-from pyramidion.commands.lot import lot
-from pyramidion.commands.presets import presets
-from pyramidion.commands.processes import beat, migrate, serve, worker
-from pyramidion.commands.results import results
-from pyramidion.commands.retrain import retrain
-from pyramidion.commands.review import review
-from pyramidion.commands.settings import settings
-from pyramidion.commands.show import show
-from pyramidion.commands.status import status
-from pyramidion.commands.train import train
-from pyramidion.commands.trend import trend
-from pyramidion.commands.up import up
 from pyramidion.errors import FAILED, INTERRUPTED, StoppedError, known_errors, sentence
 from pyramidion.output import err
 
@@ -37,7 +18,60 @@ from pyramidion.output import err
 _REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
+# By name, the module of `pyramidion.commands` that has it: as a Typer `app`, or as a function of that name. Only
+# the command that is asked for is imported; for `--help` it is all of them.
+COMMANDS: Final = {
+    "demo": "demo",
+    "up": "up",
+    "train": "train",
+    "retrain": "retrain",
+    "presets": "presets",
+    "evaluate": "evaluate",
+    "capture": "capture",
+    "results": "results",
+    "show": "show",
+    "deadline": "deadline",
+    "review": "review",
+    "lot": "lot",
+    "trend": "trend",
+    "export": "export",
+    "backup": "backup",
+    "restore": "backup",
+    "status": "status",
+    "doctor": "doctor",
+    "settings": "settings",
+    "models": "models",
+    "runs": "runs",
+    "schedule": "schedule",
+    "rescore": "rescore",
+    "audit": "audit",
+    "users": "users",
+    "retention": "retention",
+    "bench": "bench",
+    "worker": "processes",
+    "beat": "processes",
+    "serve": "processes",
+    "migrate": "processes",
+}
+
+
 class _Commands(TyperGroup):
+    def list_commands(self, _ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: Any, name: str) -> Any:
+        if name not in COMMANDS:
+            return None
+        module = import_module(f"pyramidion.commands.{COMMANDS[name]}")
+        made = typer.Typer(add_completion=False)
+        panel = "What services run" if COMMANDS[name] == "processes" else None
+        if hasattr(module, "app"):
+            made.add_typer(module.app, name=name)
+        else:
+            made.command(name, rich_help_panel=panel)(getattr(module, name))
+        made.callback()(lambda: None)  # a group, whose only command keeps its name
+        return get_group(made).commands[name]
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; `pyramidion results --csv | head` may close the pipe, which is no failure."""
         try:
@@ -59,41 +93,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-commands: tuple[Callable[..., None], ...] = (
-    demo,
-    up,
-    train,
-    retrain,
-    presets,
-    evaluate,
-    capture,
-    results,
-    show,
-    deadline,
-    review,
-    lot,
-    trend,
-    export,
-    backup,
-    restore,
-    status,
-    doctor,
-    settings,
-)
-for command in commands:
-    app.command()(command)
-app.add_typer(models.app, name="models")
-app.add_typer(runs.app, name="runs")
-app.add_typer(schedule.app, name="schedule")
-app.add_typer(golden.app, name="golden")
-app.add_typer(rescore.app, name="rescore")
-app.add_typer(audit.app, name="audit")
-app.add_typer(users.app, name="users")
-app.add_typer(retention.app, name="retention")
-app.add_typer(bench.app, name="bench")
-services: tuple[Callable[..., None], ...] = (worker, beat, serve, migrate)
-for command in services:
-    app.command(rich_help_panel="What services run")(command)
 
 
 def _version(wanted: bool) -> None:
