@@ -75,7 +75,7 @@ def open_(
 
 def close(session: Session, id_: UUID, by: str, why: str) -> Alarm:
     """Close an alarm and leave its event; raises UnknownAlarmError and AlarmClosedError."""
-    alarm = session.get(Alarm, id_, with_for_update=True)
+    alarm = session.get(Alarm, id_, with_for_update=True, populate_existing=True)
     if alarm is None:
         raise UnknownAlarmError(id_)
     if alarm.closed_at is not None:
@@ -96,12 +96,17 @@ def is_open(session: Session, product: str, station: str, statistic: str) -> Ala
     return session.scalar(query)
 
 
-def last_closed_at(session: Session, product: str, station: str, statistic: str) -> datetime | None:
-    """Tell when an alarm of this statistic was last closed: what was seen before opens none again."""
+def last_closed_at(
+    session: Session, product: str, station: str, statistic: str, *, not_by: str | None = None
+) -> datetime | None:
+    """Tell when an alarm of this statistic was last closed, by anybody else than `not_by`.
+
+    What was seen before opens none again.
+    """
     query = select(func.max(Alarm.closed_at)).where(
         Alarm.product == product, Alarm.station == station, Alarm.statistic == statistic
     )
-    return session.scalar(query)
+    return session.scalar(query if not_by is None else query.where(Alarm.closed_by != not_by))
 
 
 def newest(

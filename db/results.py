@@ -80,7 +80,7 @@ class NewResult:
             raise ValueError(f"verdict on {self.inspection_id} has a number that is not finite: {numbers}")
 
 
-def by_model(result: Result) -> str:
+def by_model(result: Result | NewResult) -> str:
     """Give the verdict of the model, which stands only while no alarm held the station's verdicts."""
     if HELD not in result.timings or result.score is None or result.threshold is None:
         return result.verdict

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtrc, betaincinv, chdtri, rel_entr
+from scipy.special import bdtrc, betaincinv, chdtri, kolmogi, rel_entr
 
 from model.appearance import Look
 
@@ -88,6 +88,14 @@ def ks(calibration: Sequence[float], scores: Sequence[float]) -> tuple[float, fl
 
     said = ks_2samp(np.asarray(calibration, np.float64), np.asarray(scores, np.float64), method="auto")
     return float(said.statistic), float(said.pvalue)
+
+
+def ks_limit(limit: float, expected: int, found: int, alpha: float) -> float:
+    """Give `limit`, or the distance that chance alone exceeds with probability `alpha` where that is more.
+
+    Of samples of one distribution, distance x sqrt(nm / (n + m)) is about Kolmogorov's (Smirnov, 1948).
+    """
+    return min(1.0, max(limit, float(kolmogi(alpha)) * math.sqrt(1 / expected + 1 / found)))
 
 
 def robust_z(values: Sequence[float], usual: Usual) -> float:

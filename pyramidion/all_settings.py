@@ -12,12 +12,14 @@ from db.approvals import ApprovalSettings
 from db.ledger.settings import LedgerSettings
 from db.settings import DatabaseSettings, Settings, config_file, is_secret, read_config_file, redacted
 from web.settings import WebSettings
+from workers.drift_settings import DriftSettings
 from workers.settings import WorkerSettings
 
 PREFIX = "PYRAMIDION_"
 CLASSES: dict[str, type[Settings]] = {
     "Database and images": DatabaseSettings,
     "Queue and workers": WorkerSettings,
+    "Drift": DriftSettings,
     "Ledger": LedgerSettings,
     "Reviews and signatures": ApprovalSettings,
     "Stations": CaptureSettings,

@@ -11,6 +11,7 @@ from celery import Celery
 from celery.schedules import crontab
 from kombu.entity import Queue
 
+from workers.drift_settings import DriftSettings
 from workers.messages import VERSION, known_queues, queue_of
 from workers.settings import WorkerSettings
 
@@ -40,6 +41,7 @@ class Configuration(Mapping[str, Any]):
 
 
 def configuration(settings: WorkerSettings) -> dict[str, Any]:
+    drift_every_s = DriftSettings().drift_every_s
     return {
         "broker_url": settings.broker(),
         "broker_connection_retry_on_startup": True,
@@ -103,6 +105,11 @@ def configuration(settings: WorkerSettings) -> dict[str, Any]:
                 "schedule": crontab(),
                 "options": {"queue": HOUSEKEEPING, "expires": 300},
             },
+            "drift": {
+                "task": "workers.drift",
+                "schedule": drift_every_s,
+                "options": {"queue": HOUSEKEEPING, "expires": max(300, 2 * drift_every_s)},
+            },
             # Asked for each hour, done once a day: the clock remembers nothing, and may not run at midnight.
             "replay": {
                 "task": "workers.replay",
@@ -118,6 +125,6 @@ def configuration(settings: WorkerSettings) -> dict[str, Any]:
     }
 
 
-TASKS = ("score", "sweep", "seal", "schedule", "golden", "trainer", "replay", "retain")
+TASKS = ("score", "sweep", "seal", "schedule", "golden", "drift", "trainer", "replay", "retain")
 app = Celery("workers", include=[f"workers.{name}" for name in TASKS])
 app.config_from_object(Configuration())

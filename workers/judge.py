@@ -22,11 +22,12 @@ from uuid import UUID
 import torch
 from celery.utils.log import get_task_logger
 
-from db import alarms, inspections, models, results
+from db import alarms, drift, inspections, models, results
 from db.imagestore import ImageStoreError, ImageStoreUnavailableError
 from db.inspections import Waiting
 from db.results import NewResult
-from db.tables import ModelVersion
+from db.tables import Inspection, ModelVersion
+from model.appearance import Look, look
 from model.bundle import BundleError
 from model.images import Decoded, UnreadableImageError
 from model.scoring import Scored, Scorer
@@ -125,10 +126,13 @@ class _Batch:
     started: float = field(default_factory=time.perf_counter)
     begun: datetime = field(default_factory=lambda: datetime.now(UTC))
     due_at: dict[UUID, datetime] = field(default_factory=dict)
+    rows: dict[UUID, Inspection] = field(default_factory=dict)
+    looks: dict[UUID, Look] = field(default_factory=dict)
     added: int = 0
 
     def read(self, group: list[Waiting]) -> list[tuple[Waiting, bytes]]:
         """Fetch the images; one that is missing or altered fails alone, a store that is away raises."""
+        self.rows |= {one.inspection.id: one.inspection for one in group}
         self.due_at |= {one.inspection.id: one.due_at for one in group if one.due_at is not None}
         blobs = self.runtime.store.get_many([one.inspection.image_sha256 for one in group])
         away = next((blob for blob in blobs if isinstance(blob, ImageStoreUnavailableError)), None)
@@ -217,6 +221,8 @@ class _Batch:
             row = one.inspection
             held = (row.product, row.station) in self.delivery.held
             attempts = max(1, self.attempts(one))
+            if self.runtime.drift_window_s:
+                self.looks[row.id] = look(image.array)
             return outcome.judged(settings, self.scorer, row, image, said, attempts, held=held)
 
         fresh = self.in_turns(finish, list(zip(decoded, scored, strict=True)))
@@ -267,7 +273,18 @@ class _Batch:
                 late = result.judged_at - due_at
                 result.timings["late_ms"] = round(late.total_seconds() * 1000, 3)
         with self.runtime.sessions.begin() as session:
-            self.added += len(results.record(session, fresh))
+            added = results.record(session, fresh)
+            if self.runtime.drift_window_s:
+                seen = [self.seen(one) for one in fresh if one.inspection_id in added]
+                drift.add(session, self.scorer.version, seen, self.runtime.drift_window_s)
+            self.added += len(added)
+
+    def seen(self, result: NewResult) -> drift.Seen:
+        """What the watch over drift counts: the model's own verdict, also where the station's are held."""
+        row, numbers = self.rows[result.inspection_id], {}
+        if result.score is not None:
+            numbers = {drift.SCORE: result.score, **vars(self.looks[result.inspection_id])}
+        return drift.Seen(row.product, row.station, result.judged_at, results.by_model(result), numbers)
 
 
 class Clock:

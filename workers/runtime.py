@@ -22,6 +22,7 @@ from db.tables import ModelVersion
 from model import bundle
 from model.scoring import Scorer
 from workers import bundles
+from workers.drift_settings import DriftSettings
 from workers.settings import WorkerSettings
 
 logger = get_task_logger(__name__)
@@ -56,6 +57,8 @@ class Runtime:
     using_device: Lock = field(default_factory=Lock)
     # How long the model took for an image lately; None before the first batch.
     image_s: float | None = None
+    # Seconds of a window of db.drift; 0 where nothing is noted for it.
+    drift_window_s: int = field(default_factory=lambda: DriftSettings().drift_window_s)
     _loading: Lock = field(default_factory=Lock)
     _scorers: OrderedDict[str, Scorer] = field(default_factory=OrderedDict)
 
