@@ -8,15 +8,16 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from db import approvals, events
+from db import approvals, clock, events
 from db.insert import insert_into, insert_missing
 from db.inspections import UnknownProductError
-from db.tables import CHALLENGER, CHAMPION, Event, ModelAlias, ModelVersion, Product
+from db.tables import CHALLENGER, CHAMPION, Event, ModelAlias, ModelVersion, Product, Shadow
 from db.text import require_name
 
 PROMOTED = "model.promoted"
 CHALLENGED = "model.challenger"  # a version became challenger
 WITHDRAWN = "model.withdrawn"  # ... and is none any more, without having been promoted
+WHOEVER = "whoever"  # judges
 
 
 class ChampionChangedError(Exception):
@@ -37,6 +38,16 @@ class NoFormerChampionError(Exception):
         super().__init__(
             f"{product!r} was judged by no other model before: there is nothing to go back to; "
             "`pyramidion models` lists its versions"
+        )
+
+
+class NoChallengerError(Exception):
+    """Nobody scores beside the champion."""
+
+    def __init__(self, product: str) -> None:
+        super().__init__(
+            f"{product!r} has no challenger: `pyramidion retrain {product}` trains one, and "
+            "`pyramidion models` lists the versions there are"
         )
 
 
@@ -103,7 +114,7 @@ def set_deadline(session: Session, product: str, ms: int | None, actor: str) -> 
 
     Raises db.inspections.UnknownProductError.
     """
-    _lock(session, product)
+    lock(session, product)
     before = deadline(session, product)
     if before != ms:
         session.execute(update(Product).where(Product.name == product).values(deadline_ms=ms))
@@ -141,22 +152,25 @@ def set_challenger(
 
     A former challenger is none any more. Raises UnknownModelError.
     """
-    _lock(session, product)
+    lock(session, product)
     _require_version(session, product, version_id)
     before = challenger(session, product)
     detail = {"model": version_id, "before": None if before is None else before.model_version}
+    _no_challenger(session, product)
     _point(session, product, CHALLENGER, version_id, actor)
     events.record(session, CHALLENGED, actor, product, {**detail, "evidence": evidence})
 
 
-def withdraw_challenger(session: Session, product: str, actor: str, why: str) -> str | None:
-    """Let nobody score beside the champion; gives who did, None where nobody."""
-    _lock(session, product)
+def withdraw_challenger(
+    session: Session, product: str, actor: str, why: str, expected: str = WHOEVER
+) -> str | None:
+    """Let nobody score beside the champion; gives who did, None where nobody, or another than `expected`."""
+    lock(session, product)
     before = challenger(session, product)
-    if before is None:
+    if before is None or expected not in {WHOEVER, before.model_version}:
         return None
     version_id = before.model_version
-    session.execute(delete(ModelAlias).where(ModelAlias.product == product, ModelAlias.alias == CHALLENGER))
+    _no_challenger(session, product)
     events.record(session, WITHDRAWN, actor, product, {"model": version_id, "why": why})
     return version_id
 
@@ -172,15 +186,23 @@ def set_champion(
     actor: str,
     why: str,
     signature: dict[str, Any] | None = None,
+    *,
+    expected: str | None = WHOEVER,
+    evidence: dict[str, Any] | None = None,
 ) -> None:
     """Let a version judge the product from now on, and leave the event model.promoted, which is signed.
 
-    `signature` is what db.signatures gives. Raises UnknownModelError where it is not a version of this
-    product, and db.approvals.SignatureRequiredError.
+    `signature` is what db.signatures gives, `evidence` what spoke for it. Raises UnknownModelError where it
+    is not a version of this product, ChampionChangedError where another than `expected` (None: nobody)
+    judges by now, and db.approvals.SignatureRequiredError.
     """
     approvals.require("promotion", signature)
-    _lock(session, product)
-    _promote(session, product, version_id, actor, {"why": why, "signature": signature})
+    lock(session, product)
+    _require_champion(session, product, expected)
+    detail = {"why": why, "signature": signature}
+    if evidence is not None:
+        detail["evidence"] = evidence
+    _promote(session, product, version_id, actor, detail)
 
 
 def roll_back(
@@ -197,10 +219,8 @@ def roll_back(
     NoFormerChampionError, and db.approvals.SignatureRequiredError.
     """
     approvals.require("promotion", signature)
-    _lock(session, product)
-    now = champion(session, product)
-    if now is None or now.id != expected:
-        raise ChampionChangedError(product, expected, None if now is None else now.id)
+    lock(session, product)
+    _require_champion(session, product, expected)
     former = former_champion(session, product)
     if former is None:
         raise NoFormerChampionError(product)
@@ -210,28 +230,29 @@ def roll_back(
 
 def former_champion(session: Session, product: str) -> str | None:
     """Give the version that judged before the present champion was promoted, as the events tell it."""
-    query = select(Event.detail).where(Event.kind == PROMOTED, Event.subject == product).order_by(Event.id)
     reigns: list[str] = []
-    for detail in session.scalars(query):
-        if detail.get("rolled_back"):
+    for event in promotions(session, product):
+        if event.detail.get("rolled_back"):
             reigns.pop()
-        elif reigns[-1:] != [detail["model"]]:
-            reigns.append(detail["model"])
+        elif reigns[-1:] != [event.detail["model"]]:
+            reigns.append(event.detail["model"])
     return reigns[-2] if len(reigns) > 1 else None
+
+
+def promotions(session: Session, product: str) -> Sequence[Event]:
+    """Give the events that tell who was let judge a product, oldest first."""
+    return session.scalars(
+        select(Event).where(Event.kind == PROMOTED, Event.subject == product).order_by(Event.id)
+    ).all()
 
 
 def _promote(session: Session, product: str, version_id: str, actor: str, detail: dict[str, Any]) -> None:
     _require_version(session, product, version_id)
     before = champion(session, product)
     _point(session, product, CHAMPION, version_id, actor)
-    # Whoever judges needs no longer show that it may.
-    session.execute(
-        delete(ModelAlias).where(
-            ModelAlias.product == product,
-            ModelAlias.alias == CHALLENGER,
-            ModelAlias.model_version == version_id,
-        )
-    )
+    beside = challenger(session, product)
+    if beside is not None and beside.model_version == version_id:
+        _no_challenger(session, product)  # whoever judges needs no longer show that it may
     detail = {"model": version_id, "before": None if before is None else before.id, **detail}
     events.record(session, PROMOTED, actor, product, detail)  # a signature of None is left out
 
@@ -242,8 +263,25 @@ def _require_version(session: Session, product: str, version_id: str) -> None:
         raise UnknownModelError(product, version_id)
 
 
+def _require_champion(session: Session, product: str, expected: str | None) -> None:
+    now = champion(session, product)
+    found = None if now is None else now.id
+    if expected not in {WHOEVER, found}:
+        raise ChampionChangedError(product, expected, found)
+
+
+def _no_challenger(session: Session, product: str) -> None:
+    """Remove the alias, and what its version has yet to score."""
+    of_product = (ModelAlias.product == product, ModelAlias.alias == CHALLENGER)
+    quietly = {"synchronize_session": False}
+    # The alias first: who records what a challenger said holds it, and lets go of what waited then.
+    gone = session.scalar(delete(ModelAlias).where(*of_product).returning(ModelAlias.model_version))
+    if gone is not None:
+        session.execute(delete(Shadow).where(Shadow.model_version == gone), execution_options=quietly)
+
+
 def _point(session: Session, product: str, alias: str, version_id: str, actor: str) -> None:
-    change = {"model_version": version_id, "changed_at": datetime.now(UTC), "changed_by": actor}
+    change = {"model_version": version_id, "changed_at": clock.now(session), "changed_by": actor}
     session.execute(
         insert_into(session, ModelAlias)
         .values(product=product, alias=alias, **change)
@@ -251,7 +289,7 @@ def _point(session: Session, product: str, alias: str, version_id: str, actor: s
     )
 
 
-def _lock(session: Session, product: str) -> None:
+def lock(session: Session, product: str) -> None:
     """Let one change of a product follow the other, so that each event's `before` is true."""
     session.execute(select(Product.name).where(Product.name == product).with_for_update())
 

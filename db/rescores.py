@@ -16,7 +16,8 @@ from db.results import NewResult
 from db.tables import Inspection, Rescore, Rescoring, Result
 from db.text import readable
 
-RESCORE: Final = "rescore"  # the origin
+RESCORE: Final = "rescore"  # the origins
+SHADOW: Final = "shadow"
 _NO_MAP: Final = dict.fromkeys(("map", "bits", "low", "high", "width", "height", "sha256"))
 
 
@@ -78,8 +79,10 @@ def record(session: Session, one: Rescoring, scored: Sequence[NewResult], last: 
     )
     if session.scalar(moved.returning(Rescoring.id)) is None:
         return False
-    there = _still_there(session, [item.inspection_id for item in scored])
-    rows = [_row(one, item) for item in scored if item.inspection_id in there]
+    there = still_there(session, [item.inspection_id for item in scored])
+    rows = [
+        row_of(item, one.model_version, RESCORE, one.id) for item in scored if item.inspection_id in there
+    ]
     before = delete(Rescore).where(
         Rescore.inspection_id.in_(there),
         Rescore.model_version == one.model_version,
@@ -148,7 +151,7 @@ def not_gone_on(one: Rescoring) -> ColumnElement[bool]:
     return Rescoring.cursor.is_not_distinct_from(one.cursor)
 
 
-def _still_there(session: Session, ids: Sequence[UUID]) -> set[UUID]:
+def still_there(session: Session, ids: Sequence[UUID]) -> set[UUID]:
     """Give those of the inspections that retention has not let go, which it then can't until the commit."""
     if session.get_bind().dialect.name == "postgresql":
         # Before the inspections: retention, which drops a month of them, takes this lock first as well.
@@ -157,16 +160,19 @@ def _still_there(session: Session, ids: Sequence[UUID]) -> set[UUID]:
     return set(session.scalars(there.with_for_update(read=True, key_share=True)))
 
 
-def _row(one: Rescoring, item: NewResult) -> dict[str, Any]:
+def row_of(
+    item: NewResult, model_version: str, origin: str, rescoring_id: UUID | None = None
+) -> dict[str, Any]:
+    """Give the row of `rescores` for what a model said."""
     map_ = _NO_MAP
     if item.map is not None:
         map_ = asdict(item.map)
         map_["map"] = map_.pop("data")
     return {
         "inspection_id": item.inspection_id,
-        "model_version": one.model_version,
-        "origin": RESCORE,
-        "rescoring_id": one.id,
+        "model_version": model_version,
+        "origin": origin,
+        "rescoring_id": rescoring_id,
         "verdict": item.verdict,
         "score": item.score,
         "threshold": item.threshold,

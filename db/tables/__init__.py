@@ -27,7 +27,7 @@ from db.tables.quality import (
     GoldenTrial,
 )
 from db.tables.training import Dataset, Policy, Schedule, TrainingRun
-from db.tables.work import Attempt, Lease, Rescore, Rescoring, User
+from db.tables.work import Attempt, Lease, Rescore, Rescoring, Shadow, User
 
 __all__ = [
     "CHALLENGER",
@@ -62,6 +62,7 @@ __all__ = [
     "Review",
     "Schedule",
     "SealedFact",
+    "Shadow",
     "Station",
     "TrainingRun",
     "UnsealedFact",

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Index,
     String,
     Text,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -107,6 +108,13 @@ class Rescore(Base):
         CheckConstraint("verdict IN ('ok', 'ng', 'inconclusive', 'error')", name="verdict"),
         CheckConstraint("(verdict = 'error') = (error IS NOT NULL)", name="error"),
         CheckConstraint("verdict = 'error' OR (score IS NOT NULL AND threshold IS NOT NULL)", name="scored"),
+        Index(
+            "ix_rescores_shadow",
+            "model_version",
+            "scored_at",
+            postgresql_where=text("origin = 'shadow'"),
+            sqlite_where=text("origin = 'shadow'"),
+        ),
     )
 
     inspection_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -126,3 +134,18 @@ class Rescore(Base):
     scored_at: Mapped[datetime]
     worker: Mapped[str]
     error: Mapped[str | None] = mapped_column(Text)
+
+
+class Shadow(Base):
+    """The challengers' waiting room: an inspection that one has yet to score, from its verdict until then.
+
+    Operational, no fact. No foreign key to the inspections, as of Rescore: what retention lets go meanwhile
+    leaves unscored.
+    """
+
+    __tablename__ = "shadows"
+    __table_args__ = (Index(None, "model_version", "tries", "inspection_id"),)
+
+    inspection_id: Mapped[UUID] = mapped_column(primary_key=True)
+    model_version: Mapped[str] = mapped_column(String(64), ForeignKey("model_versions.id"))  # the challenger
+    tries: Mapped[int] = mapped_column(default=0)  # counted before they are made, as Attempt's

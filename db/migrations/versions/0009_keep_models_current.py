@@ -180,6 +180,28 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_golden_trials_sample_inspection_id"), "golden_trials", ["sample", "inspection_id"]
     )
+    op.create_table(
+        "shadows",
+        sa.Column("inspection_id", types.Id(), nullable=False),
+        sa.Column("model_version", sa.String(length=64), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["model_version"], ["model_versions.id"], name=op.f("fk_shadows_model_version")
+        ),
+        sa.PrimaryKeyConstraint("inspection_id", name=op.f("pk_shadows")),
+    )
+    op.create_index(
+        op.f("ix_shadows_model_version_tries_inspection_id"),
+        "shadows",
+        ["model_version", "tries", "inspection_id"],
+    )
+    op.create_index(
+        "ix_rescores_shadow",
+        "rescores",
+        ["model_version", "scored_at"],
+        postgresql_where=sa.text("origin = 'shadow'"),
+        sqlite_where=sa.text("origin = 'shadow'"),
+    )
     op.drop_table("training_images")
     op.add_column("training_runs", sa.Column("dataset", sa.String(length=64), nullable=True))
     op.add_column("training_runs", sa.Column("gate_passed", sa.Boolean(), nullable=True))

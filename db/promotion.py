@@ -1,0 +1,150 @@
+"""Whether a challenger that has scored enough beside the champion takes its place, or waits for a person.
+
+Decided once for each challenger: looked at again and again, chance alone would let a bad one through one day.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db import approvals, comparison, events, models, policies, shadow
+from db.comparison import Seen
+from db.policies import Rules
+from db.tables import Event, ModelAlias, ModelVersion
+
+AWAITS: Final = "model.awaits"  # a person: a challenger has scored enough
+ACTOR: Final = "shadow"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`reasons` say why it waits, or what it showed; `evidence` are the counts behind them."""
+
+    promote: bool
+    reasons: tuple[str, ...]
+    evidence: dict[str, Any]
+
+
+def decide(seen: Seen, rules: Rules, target_rate: float | None, *, signed: bool) -> Decision:
+    """Say whether a challenger, calibrated for `target_rate`, may judge from what it and the champion said.
+
+    What the champion accepted and nobody called bad are good parts: of those it may reject no more than
+    chance allows, with the rules' confidence, for the rate of false rejects that it promises. Nothing that a
+    person called bad may it accept. `signed` says that a promotion takes a signature, which only people give.
+    """
+    rate = rules.false_reject_rate or target_rate
+    good = seen.count(champion="ok", called=("good", None))
+    rejected = seen.count(champion="ok", challenger="ng", called=("good", None))
+    bad, missed = seen.count(called=("bad",)), seen.count(challenger="ok", called=("bad",))
+    errors = seen.count(challenger="error")
+    most = None if rate is None else most_by_chance(good, rate, rules.confidence)
+    shown = [
+        f"rejects {rejected} of {good} parts that the champion accepts"
+        + ("" if rate is None else f", and a model that keeps to {rate:.2%} at most {most}"),
+        f"misses {missed} of {bad} parts that people call bad",
+    ]
+    waits = []
+    if rules.promotion == "person":
+        waits.append("the product's policy leaves the promotion to a person")
+    if signed:
+        waits.append("a promotion takes an electronic signature here")
+    if good == 0:
+        waits.append("the champion accepts none of these parts, so nothing tells of false rejects")
+    if most is None:
+        waits.append("neither the policy nor its manifest says which rate of false rejects is allowed")
+    if most is not None and rejected > most:
+        waits.append(f"it {shown[0]}")
+    if missed:
+        waits.append(f"it {shown[1]}")
+    if errors:
+        waits.append(f"it could not score {errors} images that the champion could")
+    evidence = {
+        "images": seen.count(),
+        "verdicts": seen.table(),
+        "disagreements": seen.disagreements(),
+        "good": good,
+        "rejected": rejected,
+        "most": most,
+        "false_reject_rate": rate,
+        "confidence": rules.confidence,
+        "bad": bad,
+        "missed": missed,
+        "errors": errors,
+    }
+    return Decision(not waits, tuple(waits or shown), evidence)
+
+
+def most_by_chance(images: int, rate: float, confidence: float) -> int:
+    """Give how many of the images a model rejects at most, with this probability, that rejects this share.
+
+    The quantile of the binomial distribution, as scipy.stats.binom.ppf.
+    """
+    below, odds = 0.0, (math.log(rate), math.log1p(-rate))
+    for number in range(images):
+        chosen = math.lgamma(images + 1) - math.lgamma(number + 1) - math.lgamma(images - number + 1)
+        below += math.exp(chosen + number * odds[0] + (images - number) * odds[1])
+        if below >= confidence:
+            return number
+    return images
+
+
+def is_due(session: Session, one: ModelAlias) -> bool:
+    """Say whether a challenger has scored enough, and nobody has decided yet: a look that locks nothing."""
+    champion = models.champion(session, one.product)
+    if champion is None or awaits(session, one) is not None:
+        return False
+    images = comparison.scored(session, champion.id, one.model_version, one.changed_at)
+    return images >= policies.of(session, one.product).shadow_images
+
+
+def settle(session: Session, one: ModelAlias) -> Decision | None:
+    """Promote a challenger that may judge, or leave the event model.awaits, once; None where it is not due.
+
+    Of two that do so at once the second finds nothing to decide.
+    """
+    models.lock(session, one.product)
+    if not shadow.stands(session, one) or not is_due(session, one):
+        return None
+    champion = models.champion(session, one.product)
+    version = session.get_one(ModelVersion, one.model_version)
+    if champion is None:
+        return None
+    manifest = json.loads(version.manifest)
+    decision = decide(
+        comparison.seen(session, champion.id, version.id, one.changed_at),
+        policies.of(session, one.product),
+        manifest.get("calibration", {}).get("target_rate"),
+        signed=approvals.required("promotion"),
+    )
+    evidence = {**decision.evidence, "dataset": manifest.get("dataset")}
+    if decision.promote:
+        why = "; ".join(decision.reasons)
+        models.set_champion(
+            session, one.product, version.id, ACTOR, why, expected=champion.id, evidence=evidence
+        )
+    else:
+        detail = {
+            "model": version.id,
+            "champion": champion.id,
+            "since": one.changed_at.isoformat(),
+            "why": list(decision.reasons),
+            "evidence": evidence,
+        }
+        events.record(session, AWAITS, ACTOR, one.product, detail)
+    return decision
+
+
+def awaits(session: Session, one: ModelAlias) -> Event | None:
+    """Give the event that tells why a challenger waits for a person, None where it does not yet."""
+    return session.scalars(
+        select(Event).where(
+            Event.kind == AWAITS,
+            Event.subject == one.product,
+            Event.detail["model"].as_string() == one.model_version,
+            Event.detail["since"].as_string() == one.changed_at.isoformat(),
+        )
+    ).first()
