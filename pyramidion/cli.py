@@ -18,8 +18,8 @@ from pyramidion.output import err
 _REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
-# By name, the module of `pyramidion.commands` that has it: as a Typer `app`, or as a function of that name. Only
-# the command that is asked for is imported; for `--help` it is all of them.
+# By name, the module of `pyramidion.commands` that has it: as a Typer `app`, or as a function of that name.
+# Only the command that is asked for is imported; for `--help` it is all of them.
 COMMANDS: Final = {
     "demo": "demo",
     "up": "up",
@@ -43,6 +43,7 @@ COMMANDS: Final = {
     "models": "models",
     "runs": "runs",
     "schedule": "schedule",
+    "policy": "policy",
     "rescore": "rescore",
     "audit": "audit",
     "users": "users",

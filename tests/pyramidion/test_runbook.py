@@ -28,11 +28,11 @@ def wrong(words: list[str]) -> str | None:
     """Say which word of a command line there is not; None where all are there."""
     found: Any = typer.main.get_command(app)
     left = list(words)
-    while left and hasattr(found, "commands"):
+    while left and hasattr(found, "get_command"):
         name = left.pop(0)
-        if name not in found.commands:
+        found = found.get_command(None, name)
+        if found is None:
             return name
-        found = found.commands[name]
     known = {one for option in found.params for one in (*option.opts, *option.secondary_opts)} | {"--help"}
     return next((word for word in left if re.match("--?[a-z]", word) and word not in known), None)
 
