@@ -173,7 +173,7 @@ def of(session: Session, ids: Collection[UUID]) -> list[Outcome]:
     return [_outcome(*row) for row in found]
 
 
-def _trials() -> Select[tuple[GoldenTrial, GoldenSample, Result]]:
+def _trials() -> Select[GoldenTrial, GoldenSample, Any]:
     return (
         select(GoldenTrial, GoldenSample, Result)
         .join(GoldenSample, GoldenSample.id == GoldenTrial.sample)

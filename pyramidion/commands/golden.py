@@ -66,7 +66,8 @@ def add(
         data, image = of_inspection(context, product, station, from_ or "")
     context.store.put(data)  # also what is there: it becomes new, which retention leaves alone
     with context.sessions.begin() as session:
-        sample = golden.add(session, product, station, name, expect, image, getpass.getuser())
+        wanted: golden.Expected = "ok" if expect == "ok" else "ng"
+        sample = golden.add(session, product, station, name, wanted, image, getpass.getuser())
     if as_json:
         print_json(_as_dict(sample))
         return
