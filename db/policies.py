@@ -5,7 +5,7 @@ from typing import Any, Final, Literal
 
 from sqlalchemy.orm import Session
 
-from db import clock, events, inspections
+from db import approvals, clock, events, inspections
 from db.insert import insert_into
 from db.tables import Policy
 
@@ -50,8 +50,15 @@ def of(session: Session, product: str) -> Rules:
     return Rules() if row is None else Rules(**{name: getattr(row, name) for name in asdict(Rules())})
 
 
-def change(session: Session, product: str, rules: Rules, by: str) -> None:
-    """Let other rules hold from now on, and leave the event; raises UnknownProductError."""
+def change(
+    session: Session, product: str, rules: Rules, by: str, signature: dict[str, Any] | None = None
+) -> None:
+    """Let other rules hold from now on, and leave the event, which is signed.
+
+    `signature` is what db.signatures gives. Raises UnknownProductError, and
+    db.approvals.SignatureRequiredError.
+    """
+    approvals.require("policy", signature)
     inspections.require_product(session, product)
     before = of(session, product)
     if before == rules:
@@ -63,4 +70,5 @@ def change(session: Session, product: str, rules: Rules, by: str) -> None:
         .on_conflict_do_update(index_elements=[Policy.product], set_=values)
     )
     session.expire_all()  # written past the session: what it has read is old
-    events.record(session, CHANGED, by, product, {"before": asdict(before), "after": asdict(rules)})
+    detail = {"before": asdict(before), "after": asdict(rules), "signature": signature}
+    events.record(session, CHANGED, by, product, detail)

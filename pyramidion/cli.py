@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "runs": "runs",
     "schedule": "schedule",
     "policy": "policy",
+    "golden": "golden",
     "rescore": "rescore",
     "audit": "audit",
     "users": "users",

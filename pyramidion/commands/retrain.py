@@ -24,7 +24,8 @@ def retrain(
 ) -> None:
     """Ask a training worker for a new model of PRODUCT, of its newest parts that were judged ok.
 
-    The model judges where the product has none; else `pyramidion models promote` lets it.
+    One that passes the gate (`pyramidion policy`) becomes challenger, and scores beside the champion; where
+    the product has none, it judges.
     """
     from db import inspections, runs
     from model.images import LEAST_IMAGES
@@ -53,11 +54,30 @@ def retrain(
     elif ended is None:
         out.print(f"run {run} is requested; `pyramidion runs show {run}` tells how it goes", highlight=False)
     elif ended.state == "succeeded":
-        out.print(f"trained {product}: model {(ended.model_version or '')[:12]}", highlight=False)
+        _tell(context, ended)
     if ended is not None and ended.state != "succeeded":
         why = "" if ended.reason is None else f": {ended.reason}"
         err.print(f"run {run} is {ended.state}{why}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(FAILED)
+
+
+def _tell(context: "Context", run: "TrainingRun") -> None:
+    """Say of a run that succeeded what its model is by now, and why."""
+    from db import models
+
+    with context.reading() as session:
+        champion, challenger = models.champion(session, run.product), models.challenger(session, run.product)
+    version = run.model_version or ""
+    if champion is not None and champion.id == version:
+        stands = "it judges"
+    elif challenger is not None and challenger.model_version == version:
+        stands = "it is the challenger, and scores beside the champion"
+    elif run.gate_passed is False:
+        stands = "the gate refused it, and nothing else changes"
+    else:
+        stands = f"it does not judge: pyramidion models promote {run.product} {version[:12]}"
+    for line in (f"trained {run.product}: model {version[:12]}; {stands}", *(run.gate_said or ())):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _await_end(context: "Context", id_: UUID) -> "TrainingRun":

@@ -76,6 +76,10 @@ def show(run_id: RunId, as_json: AsJson = False) -> None:
     for name, value in (("began", run.started_at), ("ended", run.ended_at), ("sign", run.heartbeat_at)):
         if value is not None:
             _say(f"{name:10}{value:%Y-%m-%d %H:%M:%S} UTC")
+    if run.gate_said is not None:
+        _say(f"gate      {gate_word(run)}")
+        for reason in run.gate_said:
+            _say(f"          {reason}")
     if run.holder is not None:
         _say(f"trainer   {run.holder}")
     if run.log:
@@ -117,9 +121,19 @@ def progress(run: "TrainingRun") -> str:
 
 
 def _told(run: "TrainingRun") -> str:
-    if run.state == "succeeded":
-        return f"model {(run.model_version or '')[:12]}"
-    return run.reason or progress(run)
+    if run.state != "succeeded":
+        return run.reason or progress(run)
+    said = gate_word(run)
+    if run.gate_passed is False and run.gate_said:
+        said = f"{said}: {run.gate_said[0]}"
+    return f"model {(run.model_version or '')[:12]}{said and f', {said}'}"
+
+
+def gate_word(run: "TrainingRun") -> str:
+    """Say in short what the gate said of a run's model; nothing where it was not asked."""
+    if run.gate_said is None:
+        return ""
+    return "not examined" if run.gate_passed is None else "passed the gate" if run.gate_passed else "refused"
 
 
 def as_dict(run: "TrainingRun") -> dict[str, Any]:
