@@ -16,7 +16,7 @@ from sqlalchemy.sql.elements import SQLCoreOperations
 from db import alarms, clock, events, inspections
 from db.ids import uuid7
 from db.insert import insert_into
-from db.tables import GoldenSample, GoldenTrial, Station
+from db.tables import GoldenSample, GoldenTrial, Inspection, Station
 from db.text import require_name
 
 Expected = Literal["ok", "ng"]
@@ -147,6 +147,11 @@ def last_sent(session: Session) -> dict[UUID, tuple[datetime, bool | None]]:
         GoldenTrial, GoldenTrial.inspection_id == newest
     )
     return {row[0]: (row[1], row[2]) for row in session.execute(query)}
+
+
+def looks_like_trial(row: Inspection) -> bool:
+    """Tell a trial from a part of the line by what its row says, without asking the database."""
+    return row.lot is None and row.serial is not None and row.serial.startswith(label(""))
 
 
 def is_trial(inspection_id: SQLCoreOperations[UUID]) -> ColumnElement[bool]:

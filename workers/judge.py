@@ -22,7 +22,7 @@ from uuid import UUID
 import torch
 from celery.utils.log import get_task_logger
 
-from db import alarms, drift, inspections, models, results
+from db import alarms, drift, golden, inspections, models, results
 from db.imagestore import ImageStoreError, ImageStoreUnavailableError
 from db.inspections import Waiting
 from db.results import NewResult
@@ -275,9 +275,13 @@ class _Batch:
         with self.runtime.sessions.begin() as session:
             added = results.record(session, fresh)
             if self.runtime.drift_window_s:
-                seen = [self.seen(one) for one in fresh if one.inspection_id in added]
+                seen = [self.seen(one) for one in fresh if self.is_of_line(one.inspection_id, added)]
                 drift.add(session, self.scorer.version, seen, self.runtime.drift_window_s)
             self.added += len(added)
+
+    def is_of_line(self, id_: UUID, added: set[UUID]) -> bool:
+        """Whether a verdict was added now, and on no golden sample, which is sent however the line goes."""
+        return id_ in added and not golden.looks_like_trial(self.rows[id_])
 
     def seen(self, result: NewResult) -> drift.Seen:
         """What the watch over drift counts: the model's own verdict, also where the station's are held."""
