@@ -3,25 +3,6 @@
 import sys
 from typing import Final
 
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-
-from capture.folder import NoFolderError
-from capture.spool import SpoolError
-from db.again import BUSY, sqlstate
-from db.golden import GoldenError
-from db.history import UnknownInspectionError
-from db.imagestore import ImageStoreError
-from db.inspections import UnknownProductError
-from db.migrate import OutdatedDatabaseError
-from db.models import ChampionChangedError, NoFormerChampionError, UnknownModelError
-from db.runs import RunOverError, RunThereError, UnknownRunError
-from db.schedules import ScheduleError
-from db.settings import SettingsError
-from db.text import UnkeepableNameError
-from workers.queue import BrokerUnavailableError
-from workers.settings import NoBrokerError
-
 FAILED: Final = 1
 INTERRUPTED: Final = 130  # as a shell says it of Ctrl-C
 
@@ -34,31 +15,30 @@ class StoppedError(Exception):
     """Someone asked to stop (Ctrl-C, SIGTERM) before there was anything to report."""
 
 
-_ALWAYS: tuple[type[Exception], ...] = (
-    UserError,
-    SpoolError,
-    NoFolderError,
-    SettingsError,
-    OutdatedDatabaseError,
-    ImageStoreError,
-    UnknownProductError,
-    UnknownModelError,
-    ChampionChangedError,
-    NoFormerChampionError,
-    UnknownInspectionError,
-    UnknownRunError,
-    RunThereError,
-    RunOverError,
-    ScheduleError,
-    GoldenError,
-    NoBrokerError,
-    BrokerUnavailableError,
-    DBAPIError,
-    PoolTimeoutError,
-    UnkeepableNameError,
-)
-# Where these live imports torch, a web framework or cryptography: none was raised where it isn't loaded.
-_WHERE_LOADED = (
+# None of them was raised where its module isn't loaded, and loading all takes a second.
+_KNOWN: Final = (
+    ("sqlalchemy.exc", "DBAPIError"),
+    ("sqlalchemy.exc", "TimeoutError"),
+    ("capture.spool", "SpoolError"),
+    ("capture.folder", "NoFolderError"),
+    ("db.settings", "SettingsError"),
+    ("db.migrate", "OutdatedDatabaseError"),
+    ("db.imagestore", "ImageStoreError"),
+    ("db.inspections", "UnknownProductError"),
+    ("db.models", "UnknownModelError"),
+    ("db.models", "ChampionChangedError"),
+    ("db.models", "NoFormerChampionError"),
+    ("db.history", "UnknownInspectionError"),
+    ("db.runs", "UnknownRunError"),
+    ("db.runs", "RunThereError"),
+    ("db.runs", "RunOverError"),
+    ("db.schedules", "ScheduleError"),
+    ("db.golden", "GoldenError"),
+    ("db.alarms", "UnknownAlarmError"),
+    ("db.alarms", "AlarmClosedError"),
+    ("db.text", "UnkeepableNameError"),
+    ("workers.settings", "NoBrokerError"),
+    ("workers.queue", "BrokerUnavailableError"),
     ("db.ledger.signers", "LedgerKeyError"),
     ("db.ledger.seal", "SealingError"),
     ("db.ledger.proofs", "NotAsSealedError"),
@@ -80,12 +60,17 @@ _WHERE_LOADED = (
 
 def known_errors() -> tuple[type[Exception], ...]:
     """The errors whose message is meant for a person."""
-    loaded = ((sys.modules.get(module), name) for module, name in _WHERE_LOADED)
-    return _ALWAYS + tuple(getattr(module, name) for module, name in loaded if module is not None)
+    loaded = ((sys.modules.get(module), name) for module, name in _KNOWN)
+    return (UserError, *(getattr(module, name) for module, name in loaded if module is not None))
 
 
 def sentence(error: BaseException) -> str:
     """What a person needs to read of an error."""
+    from sqlalchemy.exc import DBAPIError
+    from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+    from db.again import BUSY, sqlstate
+
     if isinstance(error, DBAPIError):
         first = str(error.orig).strip().split("\n", 1)[0]
         if sqlstate(error) in BUSY:
