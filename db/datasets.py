@@ -3,13 +3,21 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
 from db import clock
 from db.insert import insert_into
 from db.tables import Dataset
+
+_LEFT_OUT: Final = {
+    "doubted": "that people doubt",
+    "duplicates": "near-duplicates",
+    "golden": "of golden samples",
+    "tail": "with scores far above those around them",
+    "unreadable": "that can't be read",
+}
 
 
 def digest(entries: Sequence[dict[str, Any]]) -> str:
@@ -29,6 +37,11 @@ def keep(session: Session, product: str, entries: list[dict[str, Any]], summary:
     }
     session.execute(insert_into(session, Dataset).values(row).on_conflict_do_nothing())
     return str(row["sha256"])
+
+
+def left_out(summary: dict[str, Any]) -> str:
+    """Say how many images were left out for which reason; nothing where none was."""
+    return ", ".join(f"{number} {_LEFT_OUT[reason]}" for reason, number in summary["left_out"].items())
 
 
 def find(session: Session, sha256: str) -> Dataset | None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from db.ids import first_id, uuid7_time
@@ -195,26 +195,14 @@ def _waiting(row: Inspection, attempt: Attempt, deadline_ms: int | None) -> Wait
     return Waiting(row, attempt.attempts, again, attempt.last_error, due_at)
 
 
-def newest_ok(session: Session, product: str, limit: int) -> list[str]:
-    """Give the image hashes of the product's newest `limit` parts that were judged ok.
-
-    Without those that their newest review overrules, or is not sure of.
-    """
-    newest_first = _ok(product, None).order_by(Inspection.id.desc()).limit(limit)
-    return list(session.scalars(newest_first))
-
-
 def count_ok(session: Session, product: str, limit: int, since: datetime | None = None) -> int:
-    """Count the same parts, those captured since a time where one is given, up to `limit`."""
-    return session.scalars(
-        select(func.count()).select_from(_ok(product, since).limit(limit).subquery())
-    ).one()
+    """Count the product's parts that were judged ok, those captured since a time where one is given.
 
-
-def _ok(product: str, since: datetime | None) -> Select[str]:
+    Without those that their newest review overrules, or is not sure of; up to `limit`.
+    """
     doubted = select(Review.inspection_id).where(newest(), Review.verdict != "confirm")
     query = (
-        select(Inspection.image_sha256)
+        select(Inspection.id)
         .join(Result, Result.inspection_id == Inspection.id)
         .where(
             Inspection.product == product,
@@ -223,7 +211,9 @@ def _ok(product: str, since: datetime | None) -> Select[str]:
             ~is_let_go(IMAGE, Inspection.id),
         )
     )
-    return query if since is None else query.where(Inspection.id >= first_id(since))
+    if since is not None:
+        query = query.where(Inspection.id >= first_id(since))
+    return session.scalars(select(func.count()).select_from(query.limit(limit).subquery())).one()
 
 
 def overdue(session: Session, before: datetime, limit: int) -> list[UUID]:

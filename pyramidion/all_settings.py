@@ -14,12 +14,14 @@ from db.settings import DatabaseSettings, Settings, config_file, is_secret, read
 from web.settings import WebSettings
 from workers.drift_settings import DriftSettings
 from workers.settings import WorkerSettings
+from workers.snapshot_settings import SnapshotSettings
 
 PREFIX = "PYRAMIDION_"
 CLASSES: dict[str, type[Settings]] = {
     "Database and images": DatabaseSettings,
     "Queue and workers": WorkerSettings,
     "Drift": DriftSettings,
+    "Training data": SnapshotSettings,
     "Ledger": LedgerSettings,
     "Reviews and signatures": ApprovalSettings,
     "Stations": CaptureSettings,

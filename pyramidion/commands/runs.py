@@ -2,12 +2,10 @@
 
 import getpass
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID
 
 import typer
 from rich.table import Table
 
-from pyramidion.errors import UserError
 from pyramidion.output import out, print_json
 
 if TYPE_CHECKING:
@@ -62,12 +60,14 @@ def runs(
 @app.command()
 def show(run_id: RunId, as_json: AsJson = False) -> None:
     """Show all there is about one run, with the end of its log."""
+    from db import datasets
     from pyramidion.context import open_context
 
     with open_context().reading() as session:
         run = find_one(session, run_id)
+        dataset = None if run.dataset is None else datasets.find(session, run.dataset)
     if as_json:
-        print_json(as_dict(run))
+        print_json({**as_dict(run), "dataset_summary": None if dataset is None else dataset.summary})
         return
     _say(f"run       {run.id}")
     _say(f"product   {run.product}")
@@ -82,6 +82,10 @@ def show(run_id: RunId, as_json: AsJson = False) -> None:
             _say(f"          {reason}")
     if run.holder is not None:
         _say(f"trainer   {run.holder}")
+    if dataset is not None:
+        _say(f"dataset   {dataset.sha256}")
+        for line in _trained_on(dataset.summary):
+            _say(f"          {line}")
     if run.log:
         _say(f"log       {run.log.rstrip().replace(chr(10), chr(10) + ' ' * 10)}")
 
@@ -98,17 +102,12 @@ def cancel(run_id: RunId) -> None:
 
 
 def find_one(session: "Session", beginning: str) -> "TrainingRun":
-    """Give the run whose id begins so; raises UserError."""
+    """Give the run whose id begins so; raises UnknownIdError."""
+    from db.ids import beginning_with
     from db.runs import find, newest
 
-    try:
-        return find(session, UUID(beginning))
-    except ValueError:
-        found = [run for run in newest(session) if str(run.id).startswith(beginning.lower())]
-    if len(found) != 1:
-        many = f"begins {len(found)} training runs: give more of it" if found else "begins no training run"
-        raise UserError(f"{beginning!r} {many}; `pyramidion runs` lists them")
-    return found[0]
+    ids = (run.id for run in newest(session))
+    return find(session, beginning_with(ids, beginning, "training run", "pyramidion runs"))
 
 
 def progress(run: "TrainingRun") -> str:
@@ -118,6 +117,21 @@ def progress(run: "TrainingRun") -> str:
     loss = "" if run.loss is None else f", loss {run.loss:.4g}"
     left = "" if run.eta_s is None else f", {run.eta_s:.0f} s left"
     return f"epoch {run.epoch} of {run.epochs}{loss}{left}"
+
+
+def _trained_on(summary: dict[str, Any]) -> list[str]:
+    """Say what a run trains on: by part and station, how it was split, and what was left out for what."""
+    from db import datasets
+
+    stations = summary["stations"]
+    train, held_out = (sum(counts[part] for counts in stations.values()) for part in ("train", "hold_out"))
+    lines = [f"{train} images to train on, {held_out} held out, split by {summary['split_by']}"]
+    if summary["split_why"] is not None:
+        lines.append(f"({summary['split_why']})")
+    for station, counts in stations.items():
+        lines.append(f"{station}: {counts['train']} and {counts['hold_out']}")
+    left_out = datasets.left_out(summary)
+    return lines + ([f"left out: {left_out}"] if left_out else [])
 
 
 def _told(run: "TrainingRun") -> str:

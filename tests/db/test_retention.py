@@ -14,7 +14,7 @@ from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import events, history, inspections, lots, models, partitions, results, reviews, sample
+from db import events, history, inspections, lots, models, partitions, results, reviews, sample, snapshot
 from db.again import again
 from db.engine import session_factory
 from db.history import LetGoError
@@ -147,7 +147,8 @@ def test_images_and_maps_go_on_their_terms_and_the_verdict_stays_proved(line: Li
         assert detail.image_let_go is not None
         assert detail.map_let_go is not None
         assert sample.judged(session, 10) == [ng]  # what can't be replayed is not drawn
-        assert inspections.newest_ok(session, "tile", 10) == []  # ... nor trained on
+        (stretch,) = snapshot.stretches(session, "tile", ["s1"], 10, 10).values()  # ... nor trained on
+        assert (stretch.newest, stretch.oldest) == ([], [])
     report = line.verify()
     assert (report.bad, report.released) == ([], 0)
     assert line.apply() == []

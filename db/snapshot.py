@@ -1,0 +1,146 @@
+"""Which images of a product a training may look at: what passed for good, with what speaks against it."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import Select, and_, or_, select
+from sqlalchemy.orm import Session
+
+from db.ledger.released import IMAGE, is_let_go
+from db.reviewed import newest
+from db.tables import GoldenSample, GoldenTrial, Inspection, Result, Review, Station
+
+_DOUBTED = 20_000  # hashes of images that people doubt: the newest reviews
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An image that was judged ok, or that a person called good.
+
+    `trusted` is what a person called good. `score` and `model_version` are those of the verdict. `against`
+    says why it may not be trained on: a person doubts it, or it is a golden sample's.
+    """
+
+    id: UUID
+    sha256: str
+    station: str
+    serial: str | None
+    lot: str | None
+    score: float
+    model_version: str
+    trusted: bool
+    against: Literal["doubted", "golden"] | None
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A station's candidates: the newest, newest first, and the oldest, oldest first; some may be both."""
+
+    newest: list[Candidate]
+    oldest: list[Candidate]
+
+
+def stretches(
+    session: Session, product: str, stations: Iterable[str], newest_images: int, oldest_images: int
+) -> dict[str, Stretch]:
+    """Give the product's candidates by station, so many of each kind a station at most.
+
+    What retention has let go is none.
+    """
+    doubted, golden = _doubted(session, product), _golden(session)
+    found = {}
+    for station in stations:
+        query = _candidates(product, station)
+        newer = query.order_by(Inspection.id.desc()).limit(newest_images)
+        older = query.order_by(Inspection.id).limit(oldest_images)
+        found[station] = Stretch(*(list(_read(session, one, doubted, golden)) for one in (newer, older)))
+    return found
+
+
+def stations(session: Session, product: str) -> list[str]:
+    """Give the names of the stations that have shown the product, in their order."""
+    there = select(Inspection.id).where(Inspection.product == product, Inspection.station == Station.name)
+    return list(session.scalars(select(Station.name).where(there.exists()).order_by(Station.name)))
+
+
+def _candidates(product: str, station: str) -> Select[Any]:
+    said = (
+        select(Review.verdict)
+        .where(Review.inspection_id == Inspection.id)
+        .order_by(Review.id.desc())
+        .limit(1)
+        .correlate(Inspection)
+        .scalar_subquery()
+    )
+    tried = select(GoldenTrial.sample).where(GoldenTrial.inspection_id == Inspection.id).exists()
+    # A verdict of inconclusive or error can't be overruled (db.reviews): nobody ever said that it was good.
+    good = or_(Result.verdict == "ok", and_(Result.verdict == "ng", said == "overrule"))
+    return (
+        select(
+            Inspection.id,
+            Inspection.image_sha256,
+            Inspection.station,
+            Inspection.serial,
+            Inspection.lot,
+            Result.score,
+            Result.model_version,
+            Result.verdict,
+            said.label("said"),
+            tried.label("tried"),
+        )
+        .join(Result, Result.inspection_id == Inspection.id)
+        .where(
+            Inspection.product == product,
+            Inspection.station == station,
+            good,
+            ~is_let_go(IMAGE, Inspection.id),
+        )
+    )
+
+
+def _read(session: Session, query: Select[Any], doubted: set[str], golden: set[str]) -> Iterator[Candidate]:
+    for row in session.execute(query):
+        against: Literal["doubted", "golden"] | None = None
+        trusted = (row.verdict, row.said) in {("ok", "confirm"), ("ng", "overrule")}
+        if row.tried or row.image_sha256 in golden:
+            against = "golden"
+        elif row.image_sha256 in doubted or not (trusted or row.said is None):
+            against = "doubted"
+        yield Candidate(
+            id=row.id,
+            sha256=row.image_sha256,
+            station=row.station,
+            serial=row.serial,
+            lot=row.lot,
+            score=row.score,
+            model_version=row.model_version,
+            trusted=trusted,
+            against=against,
+        )
+
+
+def _doubted(session: Session, product: str) -> set[str]:
+    """Give the hashes of what people called bad, or are not sure of: the same picture may have come twice."""
+    query = (
+        select(Inspection.image_sha256)
+        .join(Result, Result.inspection_id == Inspection.id)
+        .join(Review, Review.inspection_id == Inspection.id)
+        .where(
+            Inspection.product == product,
+            newest(),
+            or_(
+                (Result.verdict == "ok") & (Review.verdict != "confirm"),
+                (Result.verdict == "ng") & (Review.verdict != "overrule"),
+            ),
+        )
+        .order_by(Inspection.id.desc())
+        .limit(_DOUBTED)
+    )
+    return set(session.scalars(query))
+
+
+def _golden(session: Session) -> set[str]:
+    """Give the hashes of all golden samples, also of those that are retired, of whatever product."""
+    return set(session.scalars(select(GoldenSample.image_sha256)))
