@@ -22,7 +22,7 @@ from uuid import UUID
 import torch
 from celery.utils.log import get_task_logger
 
-from db import alarms, drift, golden, inspections, models, results
+from db import alarms, drift, golden, inspections, models, results, shadow
 from db.imagestore import ImageStoreError, ImageStoreUnavailableError
 from db.inspections import Waiting
 from db.results import NewResult
@@ -274,6 +274,7 @@ class _Batch:
                 result.timings["late_ms"] = round(late.total_seconds() * 1000, 3)
         with self.runtime.sessions.begin() as session:
             added = results.record(session, fresh)
+            shadow.offer(session, [one for one in fresh if one.inspection_id in added])
             if self.runtime.drift_window_s:
                 seen = [self.seen(one) for one in fresh if self.is_of_line(one.inspection_id, added)]
                 drift.add(session, self.scorer.version, seen, self.runtime.drift_window_s)

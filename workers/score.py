@@ -10,7 +10,7 @@ from celery.utils.log import get_task_logger
 from celery_batches import SimpleRequest
 
 from db.outage import UNAVAILABLE, sentence
-from workers import queue, rescore
+from workers import background, queue
 from workers.batches import DurableBatches
 from workers.celery import app
 from workers.holding import Holding
@@ -155,7 +155,7 @@ def _start_companions(**_: object) -> None:
     settings = WorkerSettings()
     Holding(lambda: queue.connect(settings), score.oldest_held, lambda: score.progressed_at).start()
     Watchdog(lambda: bool(score.held()), lambda: score.progressed_at, settings.hung_after_s).start()
-    rescore.start(score.is_holding, settings.hung_after_s)
+    background.start(score.is_holding, settings.hung_after_s)
 
 
 @worker_shutting_down.connect

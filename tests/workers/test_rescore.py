@@ -18,9 +18,9 @@ from db.imagestore import ImageStore
 from db.matching import Filter
 from db.settings import DatabaseSettings
 from db.tables import Lease, Rescore, Rescoring, Result
-from workers import rescore, stored
+from workers import spare, stored
 from workers.judge import Delivery, judge
-from workers.rescore import Rescorer
+from workers.background import Background
 from workers.runtime import Runtime
 from workers.settings import WorkerSettings
 
@@ -69,12 +69,12 @@ def verdicts(sessions: sessionmaker[Session]) -> dict[UUID, tuple[str, bool]]:
 def test_no_slice_is_begun_while_the_line_waits(
     runtime: Runtime, champion: str, history: list[UUID], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rescore, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(spare, "PATIENCE_S", 0.05)
     before = verdicts(runtime.sessions)
     id_ = ask(runtime.sessions, champion)
     live = threading.Event()
     live.set()
-    worker = Rescorer(lambda: runtime, live.is_set)
+    worker = Background(lambda: runtime, live.is_set)
     worker.look()
     assert (look(runtime.sessions, id_).state, scored(runtime.sessions)) == ("requested", {})
 
@@ -113,7 +113,7 @@ def test_an_image_that_ends_its_worker_is_given_up_and_takes_no_other_along(
     while look(runtime.sessions, id_).state in rescorings.ACTIVE:
         assert ends < 10
         try:
-            Rescorer(lambda: runtime, lambda: False).look()
+            Background(lambda: runtime, lambda: False).look()
         except SystemExit:
             ends += 1
     found = scored(runtime.sessions)
