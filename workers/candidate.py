@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 from db import approvals, events, models, runs
 from db.home import private_folder
 from db.models import ChampionChangedError
-from db.tables import Product
 from model import bundle, training
 from model.bundle import BundlePaths
 from model.training import Trained
@@ -115,7 +114,7 @@ def _examine(
 def _register(session: Session, new: _New, pulse: Pulse | None) -> Kept:
     version, product, examined = new.saved.version, new.product, new.examined
     models.ensure_product(session, product)
-    session.get_one(Product, product, with_for_update=True)  # no champion changes from here on
+    models.lock(session, product)  # no champion changes from here on
     before = models.champion(session, product)
     if examined is not None and examined.champion != (None if before is None else before.id):
         raise ChampionChangedError(product, examined.champion, None if before is None else before.id)
