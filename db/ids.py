@@ -1,12 +1,17 @@
 """Ids of inspections and other facts: UUID version 7 (RFC 9562), which sort by time."""
 
 import os
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 ENTROPY_BYTES = 10
+
+
+class UnknownIdError(Exception):
+    """What shall be the beginning of an id begins none, or several."""
 
 
 def uuid7(at: datetime | None = None, entropy: bytes | None = None) -> UUID:
@@ -54,3 +59,15 @@ def uuid7_time(value: UUID) -> datetime:
         return EPOCH + timedelta(milliseconds=value.int >> 80, microseconds=microseconds)
     except OverflowError:
         raise ValueError(f"{value} carries a time past the year 9999") from None
+
+
+def beginning_with(ids: Iterable[UUID], beginning: str, what: str, listing: str) -> UUID:
+    """Give the id that begins so; raises UnknownIdError.
+
+    `what` has such ids, in one word or two, and `listing` is the command that lists them.
+    """
+    found = [one for one in ids if str(one).startswith(beginning.strip().lower())]
+    if len(found) != 1:
+        many = f"begins {len(found)} {what}s: give more of it" if found else f"begins no {what}"
+        raise UnknownIdError(f"{beginning!r} {many}; `{listing}` lists them")
+    return found[0]

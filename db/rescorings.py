@@ -13,7 +13,7 @@ from sqlalchemy import func, literal, select, update
 from sqlalchemy.orm import Session
 
 from db import events, models
-from db.ids import uuid7
+from db.ids import beginning_with, uuid7
 from db.inspections import UnknownProductError
 from db.matching import Filter
 from db.models import UnknownModelError
@@ -105,15 +105,9 @@ def everyone(session: Session) -> Sequence[Rescoring]:
 
 
 def find(session: Session, beginning: str) -> Rescoring:
-    """Give the rescoring whose id begins so; raises RescoringError for none and for several."""
-    found = [one for one in everyone(session) if str(one.id).startswith(beginning.strip().lower())]
-    if not found:
-        raise RescoringError(f"no rescoring {beginning!r}; `pyramidion rescore` lists them")
-    if len(found) > 1:
-        raise RescoringError(
-            f"{beginning!r} begins more than one id ({found[0].id}, {found[1].id}, ...): give more of it"
-        )
-    return found[0]
+    """Give the rescoring whose id begins so; raises db.ids.UnknownIdError for none and for several."""
+    ids = session.scalars(select(Rescoring.id))
+    return session.get_one(Rescoring, beginning_with(ids, beginning, "rescoring", "pyramidion rescore"))
 
 
 def begin(session: Session, one: Rescoring, trying_to: UUID) -> bool:

@@ -34,6 +34,8 @@ COMMANDS: Final = {
     "review": "review",
     "lot": "lot",
     "trend": "trend",
+    "drift": "drift",
+    "alarms": "alarms",
     "export": "export",
     "backup": "backup",
     "restore": "backup",

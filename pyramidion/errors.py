@@ -29,6 +29,7 @@ _KNOWN: Final = (
     ("db.models", "ChampionChangedError"),
     ("db.models", "NoFormerChampionError"),
     ("db.history", "UnknownInspectionError"),
+    ("db.ids", "UnknownIdError"),
     ("db.runs", "UnknownRunError"),
     ("db.runs", "RunThereError"),
     ("db.runs", "RunOverError"),

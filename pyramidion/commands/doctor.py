@@ -24,12 +24,12 @@ def doctor(
         str | None,
         typer.Option(
             help="Check one thing: settings, database, images, broker, device, models, workers, beat, "
-            "ledger, accounts or disk."
+            "ledger, accounts, alarms or disk."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Check settings, services, device, models, workers, clock, ledger, accounts and disk."""
+    """Check settings, services, device, models, workers, clock, ledger, accounts, alarms and disk."""
     checks = dict(_checks())
     if only is not None and only not in checks:
         raise UserError(f"no check {only!r}: use one of {', '.join(checks)}")
@@ -67,6 +67,7 @@ def _checks() -> Iterator[tuple[str, Check]]:
     yield "beat", _beat
     yield "ledger", _ledger
     yield "accounts", _accounts
+    yield "alarms", _alarms
     yield "disk", _disk
 
 
@@ -237,6 +238,22 @@ def _accounts() -> str:
             "`pyramidion audit events --kind user` says when"
         )
     return f"{accounts} accounts, {refused} signatures refused within a day"
+
+
+def _alarms() -> str:
+    from db.alarms import newest
+    from pyramidion.context import open_context
+
+    with open_context().reading() as session:
+        found = newest(session, only_open=True)
+    holding = [one for one in found if one.holds]
+    if holding:
+        where = ", ".join(f"{one.product} at {one.station} ({str(one.id)[:13]})" for one in holding)
+        raise UserError(
+            f"verdicts are inconclusive, since an alarm is open, of {where}: `pyramidion alarms` says why, "
+            "`pyramidion alarms close ID --why TEXT` ends it"
+        )
+    return f"{len(found)} open" + ("; `pyramidion alarms` lists them" if found else "")
 
 
 def _disk() -> str:

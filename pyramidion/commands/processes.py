@@ -12,7 +12,7 @@ from workers.settings import WorkerSettings
 _MODULES = {
     "score": ["workers.score"],
     "train": ["workers.trainer", "workers.replay", "workers.retain"],
-    "housekeeping": ["workers.sweep", "workers.seal", "workers.schedule", "workers.golden"],
+    "housekeeping": ["workers.sweep", "workers.seal", "workers.schedule", "workers.golden", "workers.drift"],
 }
 # Scoring: one batch is read, one is scored and one recorded at a time. Housekeeping: recovery depends on the
 # sweeps, which don't wait for a long sealing. Training: beside the thread that trains (workers.trainer).

@@ -23,13 +23,20 @@ def status(
     from dataclasses import asdict
 
     from capture.settings import CaptureSettings
-    from db import flow
+    from db import alarms, flow
+    from pyramidion.commands.alarms import as_dict
     from pyramidion.context import open_context
 
     now = datetime.now(UTC)
     with open_context().reading() as session:
         found = flow.look(session, now, timedelta(minutes=minutes))
-    report = {**asdict(found), "queue": _queue(now), "spools": _spools(CaptureSettings().spool())}
+        opened = [as_dict(one) for one in alarms.newest(session, only_open=True)]
+    report = {
+        **asdict(found),
+        "alarms": opened,
+        "queue": _queue(now),
+        "spools": _spools(CaptureSettings().spool()),
+    }
     if as_json:
         print_json(report)
     else:
@@ -94,6 +101,9 @@ def _print(found: Any, report: dict[str, Any], minutes: float) -> None:
     for spool in report["spools"]:
         free = f"{spool['free_bytes'] / 1e9:.1f} GB are free"
         _say(f"spool {spool['station']}: {spool['frames']} frames, {spool['bytes']:,} bytes; {free}")
+    for alarm in report["alarms"]:
+        holds = "; the station's verdicts are inconclusive until it is closed" if alarm["holds"] else ""
+        _say(f"alarm {str(alarm['id'])[:13]}: {alarm['said']}{holds}")
 
 
 def _print_stations(found: Any, minutes: float) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import events, models, partitions, rescores, rescorings, results
+from db.ids import UnknownIdError
 from db.imagestore import open_image_store
 from db.inspections import UnknownProductError
 from db.ledger import released
@@ -173,7 +174,7 @@ def test_what_cannot_be_asked_for_is_said(
     for product, error in (("nut", UnknownProductError), ("bolt", UnknownModelError)):
         with pytest.raises(error), sessions.begin() as session:
             rescorings.request(session, product, model_version, Filter(product=product), None, "ada")
-    with pytest.raises(RescoringError, match="no rescoring"), sessions() as session:
+    with pytest.raises(UnknownIdError, match="no rescoring"), sessions() as session:
         rescorings.find(session, "0")
 
 
