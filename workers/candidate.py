@@ -129,7 +129,8 @@ def _register(session: Session, new: _New, pulse: Pulse | None) -> Kept:
         told = {"model": version, "run": None if pulse is None else str(pulse.held.id), **examined.as_json()}
         events.record(session, EXAMINED, new.actor, product, told)
         if challenger:
-            models.set_challenger(session, product, version, new.actor, examined.as_json())
+            shown = {"said": list(examined.said), **examined.evidence}
+            models.set_challenger(session, product, version, new.actor, shown)
     if promoted:
         models.set_champion(session, product, version, actor=new.actor, why=new.note)
     if new.escapes is not None:

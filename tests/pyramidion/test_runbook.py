@@ -12,7 +12,14 @@ import typer
 from pyramidion.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "deploy/README.md", "docs/runbook.md", "docs/tour.md", "docs/compliance.md")
+PAGES = (
+    "README.md",
+    "deploy/README.md",
+    "docs/runbook.md",
+    "docs/tour.md",
+    "docs/compliance.md",
+    "docs/retraining.md",
+)
 COMMAND = re.compile(r"(?:\bpyramidion|compose run [^`\n]*?\bcli) ([a-z][^`\n|;&]*)")
 
 

@@ -139,7 +139,7 @@ def test_an_equal_model_becomes_challenger_and_the_champion_goes_on_judging(
     assert told["evidence"]["dataset"] == good.dataset
     assert told["evidence"]["synthesised"]["defects"] == exam.SYNTHESISED
     assert told["evidence"]["rule"] == {"false_reject_rate": 0.005, "confidence": 0.95}
-    assert details(state, "model.challenger")[0]["evidence"]["evidence"] == told["evidence"]
+    assert details(state, "model.challenger")[0]["evidence"] == {"said": told["said"], **told["evidence"]}
     assert bundle.load(state.bundles / kept.version).manifest["dataset"] == good.dataset
 
 
