@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
 from db.ids import first_id, uuid7_time
@@ -15,7 +15,7 @@ from db.ledger import released
 from db.ledger.facts import Kind
 from db.ledger.released import IMAGE, is_let_go
 from db.reviewed import newest
-from db.tables import CHAMPION, Attempt, Inspection, ModelAlias, Product, Result, Review, Station
+from db.tables import CHAMPION, Attempt, GoldenTrial, Inspection, ModelAlias, Product, Result, Review, Station
 from db.text import readable, require_name
 
 _LOOKED_AT = 200
@@ -198,7 +198,7 @@ def _waiting(row: Inspection, attempt: Attempt, deadline_ms: int | None) -> Wait
 def count_ok(session: Session, product: str, limit: int, since: datetime | None = None) -> int:
     """Count the product's parts that were judged ok, those captured since a time where one is given.
 
-    Without those that their newest review overrules, or is not sure of; up to `limit`.
+    Without those that their newest review overrules, or is not sure of, and golden samples; up to `limit`.
     """
     doubted = select(Review.inspection_id).where(newest(), Review.verdict != "confirm")
     query = (
@@ -208,6 +208,7 @@ def count_ok(session: Session, product: str, limit: int, since: datetime | None 
             Inspection.product == product,
             Result.verdict == "ok",
             Inspection.id.not_in(doubted),
+            ~exists().where(GoldenTrial.inspection_id == Inspection.id),
             ~is_let_go(IMAGE, Inspection.id),
         )
     )
