@@ -105,13 +105,14 @@ def _inspection(
 def check(session: Session) -> list[Outcome]:
     """Check the trials that have their verdict by now, and tell what waits too long; gives the former.
 
-    Leaves an event of each, and opens and closes alarms. What somebody else checks just now is left to them.
+    Leaves an event of each, and opens and closes alarms. A sample that somebody else checks just now is left
+    to them.
     """
     query = (
         _trials()
         .where(GoldenTrial.checked_at.is_(None))
         .order_by(GoldenTrial.inspection_id)
-        .with_for_update(of=GoldenTrial, skip_locked=True)
+        .with_for_update(of=(GoldenTrial, GoldenSample), skip_locked=True, key_share=True)
     )
     found = session.execute(query).all()
     now = clock.now(session) if found else None
