@@ -14,9 +14,22 @@ from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import events, history, inspections, lots, models, partitions, results, reviews, sample, snapshot
+from db import (
+    events,
+    golden,
+    history,
+    inspections,
+    lots,
+    models,
+    partitions,
+    results,
+    reviews,
+    sample,
+    snapshot,
+)
 from db.again import again
 from db.engine import session_factory
+from db.golden import StoredImage
 from db.history import LetGoError
 from db.ids import uuid7
 from db.imagestore import ImageStore, ImageStoreUnavailableError, MissingBlobError, key_of, open_image_store
@@ -279,6 +292,18 @@ def test_an_image_that_was_stored_today_stays_until_tomorrow(line: Line) -> None
     weights = hashlib.sha256(b"weights").hexdigest()
     images = [file.name for file in (DatabaseSettings().home / "images").rglob("*") if file.is_file()]
     assert images == [weights]
+
+
+def test_the_image_of_a_golden_sample_in_use_stays(line: Line) -> None:
+    data = b"a good part"
+    known, other = line.judged(image=data), line.judged()
+    image = StoredImage(hashlib.sha256(data).hexdigest(), len(data), 8, 8, "PNG")
+    with line.sessions.begin() as session:
+        golden.add(session, "tile", "s1", "fine", "ok", image, "ada")
+    line.policy(images_days=30)
+    line.apply()
+    assert (line.has_image(known), line.has_image(other)) == (True, False)
+    assert line.verify().bad == []
 
 
 def test_images_whose_removal_was_cut_short_are_removed_the_next_time(
