@@ -28,6 +28,8 @@ _KNOWN: Final = (
     ("db.models", "UnknownModelError"),
     ("db.models", "ChampionChangedError"),
     ("db.models", "NoFormerChampionError"),
+    ("db.models", "NoChallengerError"),
+    ("db.bundles", "AlteredModelError"),
     ("db.history", "UnknownInspectionError"),
     ("db.ids", "UnknownIdError"),
     ("db.runs", "UnknownRunError"),

@@ -2,8 +2,8 @@
 
 The rescorings in the database are the queue: one worker at a time holds one under a lease, and commits what
 it scored together with how far it is, so that another one goes on where this one was killed. A slice is
-counted before it is tried; one that ended its worker is gone through image by image, and the image that did it
-is given up after `max_attempts`.
+counted before it is tried; one that ended its worker is gone through image by image, and the image that did
+it is given up after `max_attempts`.
 """
 
 import time

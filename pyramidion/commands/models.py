@@ -7,6 +7,9 @@ import typer
 from rich.table import Table
 
 from db import models as registry
+from pyramidion.commands.compare import compare, say
+from pyramidion.commands.disagreements import disagreements
+from pyramidion.commands.lineage import lineage
 from pyramidion.errors import UserError
 from pyramidion.output import out, print_json
 from pyramidion.passwords import SignAs, password_of
@@ -14,8 +17,11 @@ from pyramidion.passwords import SignAs, password_of
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from pyramidion.context import Context
+
 app = typer.Typer(
-    help="List model versions, and choose the one that judges a product.", invoke_without_command=True
+    help="List model versions, compare them, and choose the one that judges a product.",
+    invoke_without_command=True,
 )
 
 
@@ -27,16 +33,19 @@ def models(
 ) -> None:
     if context.invoked_subcommand is not None:
         return
+    from db import shadow
     from pyramidion.context import open_context
 
     with open_context().reading() as session:
         versions = registry.versions(session, product)
         champions = {one.id for one in registry.champions(session, {v.product for v in versions}).values()}
+        challengers = {one.model_version for one in shadow.challengers(session)}
     rows = [
         {
             "product": version.product,
             "version": version.id,
             "champion": version.id in champions,
+            "challenger": version.id in challengers,
             "created_at": version.created_at,
             "training_images": version.training_images,
             "threshold": json.loads(version.manifest).get("calibration", {}).get("threshold"),
@@ -50,13 +59,13 @@ def models(
     if not rows:
         out.print("no model yet; `pyramidion train PRODUCT --images DIR` makes one")
         return
-    table = Table("product", "version", "judges", "trained (UTC)", "images", "threshold", "from", box=None)
+    table = Table("product", "version", "plays", "trained (UTC)", "images", "threshold", "from", box=None)
     for row in rows:
         threshold = row["threshold"]
         table.add_row(
             row["product"],
             row["version"][:12],
-            "yes" if row["champion"] else "",
+            "champion" if row["champion"] else "challenger" if row["challenger"] else "",
             row["created_at"].strftime("%Y-%m-%d %H:%M:%S"),
             str(row["training_images"]),
             f"{threshold:.4g}" if isinstance(threshold, float) else "",
@@ -68,22 +77,55 @@ def models(
 @app.command()
 def promote(
     product: Annotated[str, typer.Argument(help="The product it shall judge.")],
-    version: Annotated[str, typer.Argument(help="The model version, or the beginning of it.")],
+    version: Annotated[str | None, typer.Argument(help="The model version, or the beginning of it.")] = None,
+    challenger: Annotated[
+        bool, typer.Option("--challenger", help="The version that scores beside the champion.")
+    ] = False,
     why: Annotated[
         str, typer.Option(help="Reason, kept in the audit trail.")
     ] = "promoted at the command line",
     sign_as: SignAs = None,
 ) -> None:
-    """Let a model version judge PRODUCT from now on; workers take it up with their next batch."""
+    """Let a model version judge PRODUCT from now on; workers take it up with their next batch.
+
+    Nothing is changed where it is not what it was when it was trained, or where somebody else promotes a
+    model at the same time.
+    """
     from pyramidion.context import open_context
 
+    if (version is None) is not challenger:
+        raise UserError("name a version, or the challenger with --challenger")
     context = open_context()
+    with context.reading() as session:
+        found = _challenger(session, product) if version is None else version_of(session, product, version)
+        _require_whole(context, session, found)
+        now = registry.champion(session, product)
     password = password_of(sign_as)
     with context.sessions.begin() as session:
-        found = version_of(session, product, version)
         actor, signature = _who(session, sign_as, password, why)
-        registry.set_champion(session, product, found, actor, why, signature)
+        evidence = _evidence(session, product, found)
+        expected = None if now is None else now.id
+        registry.set_champion(
+            session, product, found, actor, why, signature, expected=expected, evidence=evidence
+        )
     _say_who_judges(product, found)
+
+
+@app.command()
+def withdraw(
+    product: Annotated[str, typer.Argument(help="The product whose challenger shall be none any more.")],
+    why: Annotated[str, typer.Option(help="Reason, kept in the audit trail.")],
+) -> None:
+    """Let PRODUCT's challenger score no more; its version stays, and what it said."""
+    import getpass
+
+    from pyramidion.context import open_context
+
+    with open_context().sessions.begin() as session:
+        _challenger(session, product)
+        gone = registry.withdraw_challenger(session, product, getpass.getuser(), why)
+    if gone is not None:
+        say(f"{gone[:12]} is no challenger of {product} any more")
 
 
 @app.command()
@@ -100,8 +142,10 @@ def rollback(
     context = open_context()
     with context.reading() as session:
         now = registry.champion(session, product)
-        if now is None or registry.former_champion(session, product) is None:
+        former = registry.former_champion(session, product)
+        if now is None or former is None:
             raise registry.NoFormerChampionError(product)
+        _require_whole(context, session, former)
     password = password_of(sign_as)
     with context.sessions.begin() as session:
         actor, signature = _who(session, sign_as, password, why)
@@ -119,6 +163,33 @@ def version_of(session: "Session", product: str, beginning: str) -> str:
     return found[0]
 
 
+def _challenger(session: "Session", product: str) -> str:
+    from db import inspections
+
+    inspections.require_product(session, product)
+    found = registry.challenger(session, product)
+    if found is None:
+        raise registry.NoChallengerError(product)
+    return found.model_version
+
+
+def _require_whole(context: "Context", session: "Session", version: str) -> None:
+    from db import bundles
+
+    bundles.require_whole(session, version, context.store)
+
+
+def _evidence(session: "Session", product: str, version: str) -> dict[str, Any] | None:
+    """Give what the version said beside the champion, where it is the challenger."""
+    from db import comparison
+
+    beside, champion = registry.challenger(session, product), registry.champion(session, product)
+    if beside is None or champion is None or beside.model_version != version:
+        return None
+    seen = comparison.seen(session, champion.id, version, beside.changed_at)
+    return {"images": seen.count(), "verdicts": seen.table(), "disagreements": seen.disagreements()}
+
+
 def _who(
     session: "Session", sign_as: str | None, password: str | None, why: str
 ) -> tuple[str, dict[str, Any] | None]:
@@ -132,4 +203,8 @@ def _who(
 
 
 def _say_who_judges(product: str, version: str) -> None:
-    out.print(f"{product} is judged by {version[:12]} from now on; workers take it up with their next batch")
+    say(f"{product} is judged by {version[:12]} from now on; workers take it up with their next batch")
+
+
+for command in (compare, lineage, disagreements):
+    app.command()(command)
