@@ -91,9 +91,11 @@ def _print(detail: Detail) -> None:
     if detail.result is None:
         out.print("no verdict yet: it waits for a worker (`pyramidion doctor` says whether one answers)")
     if detail.result is not None and HELD in detail.result.timings:
+        said_by_model = by_model(detail.result)
         out.print(
-            f"held: an alarm of its station was open (`pyramidion alarms`); its model said "
-            f"{by_model(detail.result)}"
+            f"held: an alarm of its station was open (`pyramidion alarms`); its model said {said_by_model}",
+            highlight=False,
+            soft_wrap=True,
         )
     for review in detail.reviews:
         at = f"{review.created_at:%Y-%m-%d %H:%M:%S} UTC"

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import golden, golden_trials, holdings, models, results, trends
+from db import alarms, golden, golden_trials, holdings, models, results, trends
 from db.golden import StoredImage
 from db.matching import Filter
 from db.tables import GoldenTrial
@@ -72,5 +72,5 @@ def test_two_trials_of_one_sample_are_told_apart_by_time(
         results.record(session, [new_result(older, verdict="ok", **said)])
         assert [one.passed for one in golden_trials.check(session)] == [True]
         assert golden.last_sent(session) != {}
-        alarm = golden_trials.golden_alarms.alarms.is_open(session, "tile", "s1", "golden:fine")
+        alarm = alarms.is_open(session, "tile", "s1", "golden:fine")
     assert alarm is not None

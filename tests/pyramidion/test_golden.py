@@ -12,6 +12,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import select
 from typer.testing import CliRunner, Result
 
 from db import events, inspections, models, results
@@ -89,7 +90,7 @@ def test_samples_are_added_sent_listed_and_retired(
         "has to be judged ok" in type_("golden", "add", "tile", "s1", "fine", file, "--expect", "ok").stdout
     )
     with open_context().reading() as session:
-        (captured,) = inspections.known_ids(session, list(session.scalars(inspections.select(Inspection.id))))
+        (captured,) = session.scalars(select(Inspection.id))
     words = ("golden", "add", "tile", "s1", "bad", "--from", str(captured)[:20], "--expect", "ng", "--json")
     assert json.loads(type_(*words).stdout)["image_width"] == 8
 
@@ -187,3 +188,15 @@ def test_a_mistake_is_told_in_a_sentence_and_changes_nothing(
         raise type_("golden", *({"FILE": file, "TEXT": str(text)}.get(one, one) for one in words)).exception
     with open_context().reading() as session:
         assert len(list(events.told(session, events.Asked(kind="golden")))) == 1
+
+
+def test_a_verdict_that_was_held_says_so(version: str, type_: Callable[..., Result]) -> None:
+    with open_context().sessions.begin() as session:
+        (part,) = session.scalars(select(Inspection.id))
+        held = {"score_ms": 2.0, results.HELD: 1.0}
+        now = datetime.now(UTC)
+        said = results.NewResult(part, "inconclusive", 0.5, 1.0, version, "w1", 1, now, held, [], None, None)
+        results.record(session, [said])
+    shown = type_("show", str(part)).stdout
+    assert "held: an alarm of its station was open" in shown
+    assert "its model said ok" in " ".join(shown.split())
