@@ -25,7 +25,10 @@ def sketch(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Sketch:
 
 
 class Seen:
-    """Sketches of which no two are alike: the root mean square of their difference is `within` or more."""
+    """Sketches of which no two are alike: the root mean square of their difference is `within` or more.
+
+    With 0 none is like another.
+    """
 
     def __init__(self, within: float) -> None:
         self._within = within
@@ -38,7 +41,7 @@ class Seen:
         square = float(new @ new)
         there = slice(self._count)
         squares = self._squares[there] + square - 2 * (self._sketches[there] @ new)  # (count,)
-        if self._count and float(squares.min()) < self._within**2 * _VALUES:
+        if self._within and self._count and float(squares.min()) < self._within**2 * _VALUES:
             return False
         if self._count == len(self._squares):
             self._sketches = np.concatenate([self._sketches, np.empty_like(self._sketches)])

@@ -76,7 +76,7 @@ def read_good(
     order = np.random.default_rng(config.seed).permutation(len(arrays))
     own = [str(index) for index in range(len(hashes))]
     named = own if groups is None else [groups[places[name]] for name in hashes]
-    validate, calibrate, fit = _parts([int(i) for i in order], named, config.false_reject_rate)
+    validate, calibrate, fit = deal([int(i) for i in order], named, config.false_reject_rate)
     return GoodImages(
         fit=[arrays[i] for i in fit],
         validate=[arrays[i] for i in validate],
@@ -87,8 +87,11 @@ def read_good(
     )
 
 
-def _parts(order: list[int], groups: list[str], false_reject_rate: float) -> tuple[list[int], ...]:
-    """Deal whole groups, in the order in which their first images come: to validate, to calibrate, to fit."""
+def deal(order: list[int], groups: list[str], false_reject_rate: float) -> tuple[list[int], ...]:
+    """Deal whole groups, in the order in which their first images come: to validate, to calibrate, to fit.
+
+    `order` has the indices of `groups`; the parts have them too. Raises TooFewImagesError.
+    """
     members: dict[str, list[int]] = {}
     for i in order:
         members.setdefault(groups[i], []).append(i)

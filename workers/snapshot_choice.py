@@ -7,7 +7,7 @@ from typing import Final
 from db.snapshot import Candidate, Stretch
 from model.alike import Seen, Sketch
 
-LOOKS: Final = 3  # candidates that are read for each that is wanted: what is beyond is not worth the time
+LOOKS: Final = 3  # at a station's candidates for each that another one gives
 _AT_ONCE: Final = 64
 
 Look = Callable[[Sequence[Candidate]], Sequence[Sketch | None]]
@@ -30,8 +30,7 @@ class Choice:
 
     def take(self, queues: Mapping[str, deque[Candidate]], until: int) -> None:
         """Choose from the fronts of the stations' queues until there are so many, or no more."""
-        wanted = until - len(self.chosen)
-        reads = LOOKS * wanted
+        reads = (LOOKS + 1) * (until - len(self.chosen))  # more is not worth the time
         while (lacking := min(until - len(self.chosen), reads, _AT_ONCE)) > 0:
             some = self._next(queues, lacking)
             if not some:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,16 +14,12 @@ SHARE: Final = 0.2
 _LEAST_GROUPS: Final = 8
 _LARGEST: Final = 0.25  # of all images
 
-SERIAL_OR_LOT: Final = "serial, else lot"
-SERIAL: Final = "serial"
-IMAGE: Final = "image"
-
 
 @dataclass(frozen=True)
 class Split:
     """`groups` and `held_out` say of each image, in order, its group and whether it is held out.
 
-    `by` is what makes a group, and `why` says why it is not the serial, or else the lot.
+    `by` says what makes a group, such as "serial, else lot"; `why`, why it is not that which it should be.
     """
 
     groups: list[str]
@@ -42,17 +38,24 @@ def split(chosen: Sequence[Candidate]) -> Split:
     if len(chosen) < 2 * LEAST_HELD_OUT:
         wanted = 0
     why = None
-    for by, group_of in _WAYS:
+    for group_of in (_by_serial_or_lot, _by_serial):
         groups = [group_of(one) for one in chosen]
         held_out = _hold_out(groups, wanted)
-        if by == IMAGE or _serves(groups, held_out, wanted):
-            return Split(groups, [group in held_out for group in groups], by, why)
+        if _serves(groups, held_out, wanted):
+            return _split(groups, held_out, why)
         sizes = Counter(groups)
         why = why or (
-            f"{len(sizes)} serials or lots, the largest with {max(sizes.values())} of {len(chosen)} images, "
-            "are too few to split by"
+            f"serials or lots make {len(sizes)} groups, the largest of {max(sizes.values())} of "
+            f"{len(chosen)} images: too few to split by"
         )
-    raise AssertionError("images can always be split one by one")
+    groups = [_by_image(one) for one in chosen]
+    return _split(groups, _hold_out(groups, wanted), why)
+
+
+def _split(groups: list[str], held_out: set[str], why: str | None) -> Split:
+    there = {group.split(":", 1)[0] for group in groups}
+    by = ", else ".join(kind for kind in ("serial", "lot", "image") if kind in there)
+    return Split(groups, [group in held_out for group in groups], by, why)
 
 
 def _by_serial_or_lot(one: Candidate) -> str:
@@ -65,13 +68,6 @@ def _by_serial(one: Candidate) -> str:
 
 def _by_image(one: Candidate) -> str:
     return f"image:{one.id}"
-
-
-_WAYS: Final[tuple[tuple[str, Callable[[Candidate], str]], ...]] = (
-    (SERIAL_OR_LOT, _by_serial_or_lot),
-    (SERIAL, _by_serial),
-    (IMAGE, _by_image),
-)
 
 
 def _hold_out(groups: Iterable[str], wanted: int) -> set[str]:
