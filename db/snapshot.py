@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 
+from db.engine import one_by_one
 from db.ledger.released import IMAGE, is_let_go
 from db.reviewed import newest
 from db.tables import GoldenSample, GoldenTrial, Inspection, Result, Review, Station
@@ -49,20 +50,22 @@ def stretches(
 
     What retention has let go is none.
     """
-    doubted, golden = _doubted(session, product), _golden(session)
     found = {}
-    for station in stations:
-        query = _candidates(product, station)
-        newer = query.order_by(Inspection.id.desc()).limit(newest_images)
-        older = query.order_by(Inspection.id).limit(oldest_images)
-        found[station] = Stretch(*(list(_read(session, one, doubted, golden)) for one in (newer, older)))
+    with one_by_one(session):
+        doubted, golden = _doubted(session, product), _golden(session)
+        for station in stations:
+            query = _candidates(product, station)
+            newer = query.order_by(Inspection.id.desc()).limit(newest_images)
+            older = query.order_by(Inspection.id).limit(oldest_images)
+            found[station] = Stretch(*(list(_read(session, one, doubted, golden)) for one in (newer, older)))
     return found
 
 
 def stations(session: Session, product: str) -> list[str]:
     """Give the names of the stations that have shown the product, in their order."""
     there = select(Inspection.id).where(Inspection.product == product, Inspection.station == Station.name)
-    return list(session.scalars(select(Station.name).where(there.exists()).order_by(Station.name)))
+    with one_by_one(session):
+        return list(session.scalars(select(Station.name).where(there.exists()).order_by(Station.name)))
 
 
 def _candidates(product: str, station: str) -> Select[Any]:
@@ -135,7 +138,7 @@ def _doubted(session: Session, product: str) -> set[str]:
                 (Result.verdict == "ng") & (Review.verdict != "overrule"),
             ),
         )
-        .order_by(Inspection.id.desc())
+        .order_by(Review.id.desc())
         .limit(_DOUBTED)
     )
     return set(session.scalars(query))
