@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from model.config import Watch
-from model.dataset import read_good
+from model.dataset import GoodImages, read_good
 from model.fitting import fit
 from model.images import decode
 from model.inference import to_batch
@@ -191,11 +191,14 @@ def test_a_checkpoint_belongs_to_its_images_and_settings(
 def test_a_checkpoint_of_another_network_or_device_is_another_training(quick: TrainConfig) -> None:
     cpu, cuda = torch.device("cpu"), torch.device("cuda:1")
     detector = preset("pyramid").build(quick, 1, 8)
-    name = _name(quick, "a" * 64, detector, cpu)
-    assert name == _name(quick, "a" * 64, preset("pyramid").build(quick, 1, 8), cpu)
-    assert name != _name(quick, "a" * 64, detector, cuda)  # its random numbers are of another kind
+    good = GoodImages([], [], [], 1, "a" * 64, None)
+    name = _name(quick, good, detector, cpu)
+    assert name == _name(quick, good, preset("pyramid").build(quick, 1, 8), cpu)
+    grouped = replace(good, groups_sha256="b" * 64)
+    assert name != _name(quick, grouped, detector, cpu)
+    assert name != _name(quick, good, detector, cuda)  # its random numbers are of another kind
     detector.register_buffer("newer", torch.zeros(1))
-    assert name != _name(quick, "a" * 64, detector, cpu)
+    assert name != _name(quick, good, detector, cpu)
 
 
 def test_a_training_that_diverges_says_so(
