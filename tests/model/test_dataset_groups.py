@@ -31,7 +31,7 @@ def greys(good: GoodImages) -> list[list[int]]:
     return [[int(one[0, 0, 0]) for one in part] for part in (good.fit, good.validate, good.calibrate)]
 
 
-def test_no_group_stands_in_twodeal(numbered: list[bytes]) -> None:
+def test_no_group_stands_in_two_parts(numbered: list[bytes]) -> None:
     fit, validate, calibrate = (
         {grey // 3 for grey in part} for part in greys(read(numbered, [f"{grey // 3}" for grey in range(60)]))
     )
@@ -63,7 +63,7 @@ def test_each_image_has_a_group(numbered: list[bytes]) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 30), min_size=8, max_size=200), st.randoms(use_true_random=False))
-def testdeal_hold_whole_groups_and_what_they_need(numbers: list[int], random: Random) -> None:
+def test_parts_hold_whole_groups_and_what_they_need(numbers: list[int], random: Random) -> None:
     groups = [str(number) for number in numbers]
     order = list(range(len(groups)))
     random.shuffle(order)

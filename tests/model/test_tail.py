@@ -17,7 +17,7 @@ def test_few_good_images_are_called_extreme() -> None:
 
 def test_a_twentieth_of_defects_stands_out_wherever_it_lies() -> None:
     scores, bad = good(400), np.arange(7, 400, 20)
-    scores[bad] *= 5
+    scores[bad] *= 10
     high = np.flatnonzero(tail.height(list(scores)) > tail.BEYOND)
     assert set(bad) <= set(high)
     assert len(high) <= len(bad) + 2

@@ -5,7 +5,9 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -15,11 +17,13 @@ import pytest
 from PIL import Image
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import clock, datasets, models, reviews, runs
+from db import clock, datasets, inspections, models, results, reviews, runs
+from db.ids import uuid7
 from db.imagestore import ImageStore
-from db.insert import insert_missing
+from db.inspections import NewInspection
+from db.results import NewResult
 from db.settings import DatabaseSettings
-from db.tables import Dataset, GoldenSample, Inspection, Result, TrainingRun
+from db.tables import Dataset, GoldenSample, Inspection, TrainingRun
 from model import training
 from workers import snapshot, train
 from workers.pulse import Pulse
@@ -27,6 +31,7 @@ from workers.runtime import Runtime
 from workers.settings import WorkerSettings
 
 Judged = Callable[..., list[UUID]]
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
@@ -48,36 +53,62 @@ def runtime(
 
 
 @pytest.fixture
-def judged(runtime: Runtime, accept: Callable[..., list[UUID]], champion: str) -> Judged:
-    """Accept pictures and judge them, ok with a score of 0.1 unless told otherwise."""
+def judged(runtime: Runtime, champion: str) -> Judged:
+    """Accept pictures, in their order, and judge them, ok with a score of 0.1 unless told otherwise."""
+    count = 0
 
-    def judge(pictures: list[bytes], scores: list[float] | None = None, **changes: Any) -> list[UUID]:
-        serials = changes.pop("serials", [None] * len(pictures))
-        verdict = changes.pop("verdict", "ok")
-        ids = [
-            accept([data], serial=serial, **changes)[0]
-            for data, serial in zip(pictures, serials, strict=True)
-        ]
+    def judge(
+        pictures: list[bytes],
+        scores: list[float] | None = None,
+        *,
+        serials: list[str] | None = None,
+        verdict: str = "ok",
+    ) -> list[UUID]:
+        nonlocal count
+        new, judged = [], []
+        keys = runtime.store.put_many(pictures)
+        for data, key, serial in zip(pictures, keys, serials or [None] * len(keys), strict=True):
+            count += 1
+            at = NOON + timedelta(seconds=count)
+            new.append(
+                NewInspection(
+                    id=uuid7(at),
+                    product="plate",
+                    station="s1",
+                    line=None,
+                    serial=serial,
+                    lot=None,
+                    captured_at=at,
+                    received_at=at,
+                    image_sha256=Path(key).name,
+                    image_key=key,
+                    image_bytes=len(data),
+                    image_width=64,
+                    image_height=64,
+                    image_format="PNG",
+                )
+            )
+        for one, score in zip(new, scores or [0.1] * len(new), strict=True):
+            judged.append(
+                NewResult(
+                    inspection_id=one.id,
+                    verdict=verdict,
+                    score=score,
+                    threshold=0.5,
+                    model_version=champion,
+                    worker="w",
+                    attempts=1,
+                    judged_at=NOON,
+                    timings={},
+                    regions=[],
+                    error=None,
+                    map=None,
+                )
+            )
         with runtime.sessions.begin() as session:
-            now = clock.now(session)
-            rows = [
-                {
-                    "inspection_id": id_,
-                    "verdict": verdict,
-                    "score": score,
-                    "threshold": 0.5,
-                    "model_version": champion,
-                    "worker": "w",
-                    "attempts": 1,
-                    "judged_at": now,
-                    "timings": {},
-                    "regions": [],
-                    "error": None,
-                }
-                for id_, score in zip(ids, scores or [0.1] * len(ids), strict=True)
-            ]
-            insert_missing(session, Result, Result.inspection_id, rows)
-        return ids
+            inspections.accept(session, new)
+            results.record(session, judged)
+        return [one.id for one in new]
 
     return judge
 
@@ -178,7 +209,14 @@ def test_what_people_called_bad_is_never_in_and_what_they_called_good_is(
         reviews.record(session, rejected[1], "confirm", "ada")
         now = clock.now(session)
         golden = session.get_one(Inspection, good[2]).image_sha256
-        words = {"id": good[2], "product": "plate", "station": "s1", "name": "g", "expected": "ok"}
+        words: dict[str, Any] = {
+            "id": good[2],
+            "product": "plate",
+            "station": "s1",
+            "name": "g",
+            "expected": "ok",
+        }
+        words |= {"image_bytes": 1000, "image_width": 64, "image_height": 64, "image_format": "PNG"}
         session.add(GoldenSample(**words, image_sha256=golden, added_by="ada", added_at=now))
     name = snapshot.of_run(runtime, take(runtime)).dataset
     assert {one["id"] for one in entries(runtime, name)} == {str(id_) for id_ in (*good[3:], rejected[0])}
