@@ -362,7 +362,7 @@ def test_without_the_key_the_one_that_is_needed_is_named(
     assert str(home / "ledger" / "key.pem") in note
 
 
-@pytest.mark.parametrize(("room", "why"), [(20_000, "can't be copied to"), (400_000, "File too large")])
+@pytest.mark.parametrize(("room", "why"), [(20_000, "can't be copied to"), (1_000_000, "File too large")])
 def test_a_full_disk_leaves_the_last_backup_as_it_was(
     no_room_beyond: Any,
     room: int,
