@@ -1,6 +1,6 @@
 """A simulated line: endless machined parts and the true masks of their defects, for demo and tests."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -41,7 +41,8 @@ class SimulatedLine:
 
     `seed` decides circumstances and defects, never the product: parts of different seeds are of one kind.
     `defect_rate` (0 to 1) is the share of parts with a defect, of all kinds alike. `light` scales the lamp,
-    to simulate its ageing. Iterating gives parts 0, 1, 2, ... without end.
+    to simulate its ageing, and may be a function of the part's index. Iterating gives parts 0, 1, 2, ...
+    without end.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class SimulatedLine:
         defect_rate: float = 0.1,
         *,
         colour: bool = False,
-        light: float = 1.0,
+        light: float | Callable[[int], float] = 1.0,
     ) -> None:
         if seed < 0:
             raise ValueError(f"the seed of a simulated line is 0 or more, not {seed}")
@@ -63,7 +64,7 @@ class SimulatedLine:
         self.size = size
         self.defect_rate = defect_rate
         self.colour = colour
-        self.light = light
+        self._light = light if callable(light) else lambda _: light
 
     def __iter__(self) -> Iterator[SimulatedPart]:
         index = 0
@@ -103,7 +104,7 @@ class SimulatedLine:
 
     def _good(self, index: int) -> tuple[Canvas, Field]:
         rng = np.random.default_rng([self.seed, index, 0])
-        scene = draw_scene(rng, self.light)
+        scene = draw_scene(rng, self._light(index))
         canvas = lay_out(self.size, drawing(self.size), scene)
         return canvas, self._lit(canvas, rng)
 
@@ -121,7 +122,7 @@ class SimulatedLine:
         for draw in range(_DRAWS):
             for strength in (1.0, 1.5, 2.25, 3.4):
                 rng = np.random.default_rng([self.seed, index, 0])
-                canvas = lay_out(self.size, drawing(self.size), draw_scene(rng, self.light))
+                canvas = lay_out(self.size, drawing(self.size), draw_scene(rng, self._light(index)))
                 mask = kind.make(canvas, np.random.default_rng([self.seed, index, 2, draw]), strength)
                 if mask.sum() < smallest:
                     break

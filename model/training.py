@@ -109,6 +109,7 @@ def train(
     with ExitStack() as stack:
         if processes > 1:
             checkpoints = checkpoints or Path(stack.enter_context(TemporaryDirectory()))
+            read_good(images, config, watch, groups)  # what can't be trained on is told before they start
             fit_together(images, groups, config, device, processes, watch, checkpoints)
         fitted = _fit(images, config, place, watch, groups, checkpoints)
     good, detector = fitted.good, fitted.recipe.detector

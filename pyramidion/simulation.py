@@ -51,9 +51,9 @@ class Report:
         return asdict(self)
 
 
-def good_parts(count: int, seed: int) -> list[bytes]:
-    """Give image files of good parts of the line."""
-    line = SimulatedLine(seed, SIZE, 0.0)
+def good_parts(count: int, seed: int, size: int) -> list[bytes]:
+    """Give image files of good parts of the line, `size` pixels a side."""
+    line = SimulatedLine(seed, size, 0.0)
     return [line.encode(line.part(index, GOOD)) for index in range(count)]
 
 

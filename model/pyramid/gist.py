@@ -17,6 +17,7 @@ GIST = ("unexplained", "unlike")
 _COARSE, _FINE = 4, 8  # cells a side
 _COARSE_FLOOR, _FINE_FLOOR = 1e-5, 0.1  # added to each direction's variance, in units of their mean
 _PRECISE = 1e-3
+_SEEN = 1e-6  # of the greatest variance
 _NEAREST = 3
 _FOLDS, _MANY = 10, 1000
 
@@ -122,18 +123,24 @@ def _flat(cells: Tensor, side: int) -> Tensor:
 
 
 def _whitening(values: Tensor, floor: float, most: int) -> _Subspace:
-    """Whiten (N, D) values: the `most` directions that vary most, the others left out."""
+    """Whiten (N, D) values: the `most` directions that vary most, the others left out.
+
+    N images vary in N directions at most. Where that is less than `most`, which still is but a part of all,
+    the rest is left at zero: a direction in which no good part was seen to vary could be any.
+    """
     mean = values.mean(0)
     centred = values - mean
     if floor < _PRECISE:
         centred = centred.double()  # directions of a millionth of the variance need their digits
     count, size = centred.shape
-    if most < count < size:  # the same directions from the smaller of the two matrices
+    if most < size and count < size:  # the same directions from the smaller of the two matrices
         variance, vectors = torch.linalg.eigh(centred @ centred.T / count)  # ascending
-        directions = centred.T @ (vectors / (variance * count).clamp_min(1e-12).sqrt())
+        seen = variance > _SEEN * variance[-1]  # without their mean, one of them varies by rounding only
+        directions = centred.T @ (vectors / (variance * count).clamp_min(1e-12).sqrt()) * seen
     else:
         variance, directions = torch.linalg.eigh(centred.T @ centred / count)
     variance = variance.clamp_min(0)
     average = variance.sum() / size
     scaled = directions / (variance + floor * average.clamp_min(1e-12)).sqrt()
-    return _Subspace(mean, scaled[:, -most:].float())
+    chosen = scaled[:, -most:].float()
+    return _Subspace(mean, functional.pad(chosen, (most - chosen.shape[1], 0)))

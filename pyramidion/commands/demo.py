@@ -16,6 +16,7 @@ from db.history import search
 from db.matching import Filter
 from db.settings import DatabaseSettings
 from pyramidion import services
+from pyramidion.commands import ageing
 from pyramidion.commands.up import stop_on_signals, tend_until
 from pyramidion.context import Context
 from pyramidion.errors import FAILED, INTERRUPTED, UserError
@@ -40,11 +41,16 @@ def demo(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON, then stop everything.")
     ] = False,
+    retrain: Annotated[
+        bool,
+        typer.Option(
+            "--retrain",
+            help="Let the lamp fade: drift alarm, scheduled training, gate, shadow, promotion. Some minutes.",
+        ),
+    ] = False,
 ) -> None:
     """Train on a simulated line, stream parts through the real queue and worker, report what was caught."""
     from model.config import TrainingStoppedError
-    from pyramidion.simulation import PRODUCT, good_parts, stream
-    from pyramidion.training import train_images
 
     if approvals.required("promotion"):
         raise UserError(
@@ -56,24 +62,15 @@ def demo(
     supervisor = Supervisor(DatabaseSettings().home)
     tending = Thread(target=tend_until, args=(done, supervisor), daemon=True)
     try:
-        context = services.start(supervisor, _say, stop, web=not leave, trainer=False)
+        if retrain:
+            ageing.hurry()
+        context = services.start(supervisor, _say, stop, web=not leave, trainer=retrain)
         tending.start()  # what dies during the demo is started again, as in `up`
-        _say(f"line     simulating {GOOD_PARTS} good parts to learn from")
-        note = f"{GOOD_PARTS} simulated parts, seed {seed}"
-        model = train_images(PRODUCT, good_parts(GOOD_PARTS, seed), note=note, stop=stop.is_set)
-        _say(f"model    {model['version'][:12]}, threshold {model['threshold']:.3f}, {model['seconds']} s")
-        services.await_worker(supervisor, stop)
-        lot = f"demo-{datetime.now(UTC):%Y%m%dT%H%M%S}"
-        report = stream(
-            context, parts=parts, rate=rate, seed=seed + 1, lot=lot, stop=stop, stalled_s=STALLED_S
-        )
-        if as_json:
-            print_json(report.as_json())
-        else:
-            _print(report, context)
+        show = ageing.show if retrain else _stream
+        whole = show(context, supervisor, stop, parts=parts, rate=rate, seed=seed, as_json=as_json)
         if stop.is_set():
             raise typer.Exit(INTERRUPTED)
-        if report.pending or report.judged < report.parts:
+        if not whole:
             raise typer.Exit(FAILED)
         if not leave:
             _say("everything keeps running; Ctrl-C stops it")
@@ -87,6 +84,34 @@ def demo(
                 tending.join()
         finally:
             supervisor.stop()
+
+
+def _stream(
+    context: Context,
+    supervisor: Supervisor,
+    stop: Event,
+    *,
+    parts: int,
+    rate: float | None,
+    seed: int,
+    as_json: bool,
+) -> bool:
+    """Train, stream, report; says whether every part was judged."""
+    from pyramidion.simulation import PRODUCT, SIZE, good_parts, stream
+    from pyramidion.training import train_images
+
+    _say(f"line     simulating {GOOD_PARTS} good parts to learn from")
+    note = f"{GOOD_PARTS} simulated parts, seed {seed}"
+    model = train_images(PRODUCT, good_parts(GOOD_PARTS, seed, SIZE), note=note, stop=stop.is_set)
+    _say(f"model    {model['version'][:12]}, threshold {model['threshold']:.3f}, {model['seconds']} s")
+    services.await_worker(supervisor, stop)
+    lot = f"demo-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    report = stream(context, parts=parts, rate=rate, seed=seed + 1, lot=lot, stop=stop, stalled_s=STALLED_S)
+    if as_json:
+        print_json(report.as_json())
+    else:
+        _print(report, context)
+    return report.pending == 0 and report.judged == report.parts
 
 
 def _say(line: str) -> None:

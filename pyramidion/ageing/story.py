@@ -1,0 +1,157 @@
+"""What becomes of the ageing line: an inspector reviews each rejection, and the rows tell what follows.
+
+An alarm opens, a scheduled training runs, the gate lets its model pass, which scores in the champion's shadow
+and is promoted.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from threading import Event, Thread
+from typing import Final
+from uuid import UUID
+
+from db import alarms, history, models, policies, reviews, runs, schedules
+from db.history import Row
+from db.matching import Filter
+from db.policies import Rules
+from db.tables import CHAMPION, Alarm, ModelAlias, TrainingRun
+from pyramidion.ageing.line import OLD, PRODUCT, Line, Plan
+from pyramidion.context import Context
+from pyramidion.intake import await_verdicts, take_in
+from pyramidion.simulation import STATION
+
+INSPECTOR: Final = "demo-inspector"
+_LOOKS_EVERY_S: Final = 0.5
+_SHIFT_S: Final = 5.0  # from promotion to every worker
+_STALLED_S: Final = 60.0
+
+
+@dataclass
+class Told:
+    """What the story's rows said, and when; None for what never came."""
+
+    alarm: Alarm | None = None
+    run: TrainingRun | None = None
+    challenger: str | None = None
+    promoted_at: datetime | None = None
+    reviews: int = 0
+    why_not: str | None = None  # nothing was promoted
+
+
+def set_up(context: Context, plan: Plan) -> None:
+    """Let the product promote by itself what passes the gate and agrees in its shadow."""
+    rules = Rules(promotion="automatic", shadow_share=1.0, shadow_images=max(30, plan.parts // 4))
+    with context.sessions.begin() as session:
+        policies.change(session, PRODUCT, rules, "demo")
+
+
+def play(
+    context: Context, plan: Plan, seed: int, lot: str, stop: Event, say: Callable[[str], None]
+) -> tuple[Line, Told]:
+    """Let the parts pass and the story happen; ends when all are judged, or nothing moves any more."""
+    line, told = Line(plan, seed, lot, stop), Told()
+    watching = Thread(target=_watch, args=(context, line, told, say), daemon=True)
+    watching.start()
+    try:
+        take_in(context, STATION, line.frames(), stop)
+    finally:
+        line.over.set()
+    await_verdicts(lambda: _pending(context, line), stop, stalled_s=_STALLED_S)
+    watching.join(_STALLED_S)
+    return line, told
+
+
+def verdicts(context: Context, lot: str) -> list[Row]:
+    """Give the line's verdicts, oldest first."""
+    with context.reading() as session:
+        return list(history.stream(session, Filter(product=PRODUCT, lot=lot)))[::-1]
+
+
+def _pending(context: Context, line: Line) -> int:
+    return sum(row.verdict is None for row in verdicts(context, line.lot))
+
+
+def _watch(context: Context, line: Line, told: Told, say: Callable[[str], None]) -> None:
+    """Review what was rejected, and move the story on."""
+    reviewed: set[UUID] = set()
+    first = _champion(context)
+    deadline: float | None = None
+    while not line.stop.wait(_LOOKS_EVERY_S):
+        told.reviews += _review(context, line, reviewed)
+        if line.over.is_set():
+            return
+        if line.stage != OLD:
+            continue
+        if deadline is None:
+            deadline = time.monotonic() + line.plan.patience_s
+        told.why_not = _move_on(context, line, told, first, say)
+        if told.promoted_at is not None:
+            line.stop.wait(_SHIFT_S)
+            line.over.set()
+        elif told.why_not is not None or time.monotonic() > deadline:
+            told.why_not = told.why_not or f"nothing was promoted within {line.plan.patience_s:g} s"
+            line.over.set()
+
+
+def _review(context: Context, line: Line, reviewed: set[UUID]) -> int:
+    """Look at what was rejected as an inspector would, who sees what the part really is."""
+    with context.reading() as session:
+        found = history.search(session, Filter(product=PRODUCT, lot=line.lot, verdict="ng"), limit=200)
+    fresh = [row for row in found if row.id not in reviewed and row.id in line.truth]
+    for row in fresh:
+        good = line.truth[row.id][1] is None
+        with suppress(reviews.ReviewError), context.sessions.begin() as session:
+            reviews.record(
+                session,
+                row.id,
+                "overrule" if good else "confirm",
+                INSPECTOR,
+                reviews.OTHER if good else None,
+                "the part is good: the light has changed" if good else None,
+            )
+        reviewed.add(row.id)
+    return len(fresh)
+
+
+def _champion(context: Context) -> str | None:
+    with context.reading() as session:
+        found = models.champion(session, PRODUCT)
+        return None if found is None else found.id
+
+
+def _move_on(
+    context: Context, line: Line, told: Told, first: str | None, say: Callable[[str], None]
+) -> str | None:
+    """Note what the rows say by now; gives why nothing will be promoted any more, None while it may."""
+    with context.sessions.begin() as session:
+        if told.alarm is None:
+            told.alarm = next(iter(alarms.newest(session, PRODUCT, limit=1)), None)
+            if told.alarm is None:
+                return None
+            say(f"alarm    {told.alarm.said}")
+            schedules.change(session, PRODUCT, "demo", cron="* * * * *", min_new=line.plan.parts // 2)
+            say("schedule a training, each minute, once enough good parts are new")
+        run = next(iter(runs.newest(session, PRODUCT, limit=1)), None)
+        if run is None:
+            return None
+        if told.run is None:
+            schedules.change(session, PRODUCT, "demo", enabled=False)  # one is enough for a demo
+            say(f"training run {run.id}, {run.why}; the line goes on")
+        told.run = run
+        if run.state in ("failed", "cancelled"):
+            return f"the training run {run.state}: {run.reason}"
+        if run.state != "succeeded":
+            return None
+        if run.gate_passed is False:
+            return "the gate refused the candidate: " + "; ".join(run.gate_said or [])
+        if told.challenger is None:
+            told.challenger = run.model_version
+            say(f"gate     passed; {str(run.model_version)[:12]} scores in the champion's shadow")
+        champion = models.champion(session, PRODUCT)
+        if champion is not None and champion.id != first:
+            told.promoted_at = session.get_one(ModelAlias, (PRODUCT, CHAMPION)).changed_at
+            say(f"promoted {champion.id[:12]}")
+    return None
