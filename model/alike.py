@@ -20,8 +20,9 @@ def sketch(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Sketch:
     other part. Raises model.images.UnreadableImageError.
     """
     array = decode(data, channels=3, size=(_SIDE, _SIDE), max_pixels=max_pixels).array  # (32, 32, 3)
-    levels = array.astype(np.float32) * (1.0 if array.dtype == np.uint8 else 255.0)
-    return (levels - levels.mean()).reshape(-1)
+    levels: Sketch = array.astype(np.float32).reshape(-1) * np.float32(1 if array.dtype == np.uint8 else 255)
+    levels -= levels.mean()
+    return levels
 
 
 class Seen:

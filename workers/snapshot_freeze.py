@@ -107,7 +107,7 @@ def _frozen(choice: Choice, chosen: Sequence[Candidate], cut: Split, high: set[U
         part = HOLD_OUT if held_out else TRAIN
         stations[one.station][part] += 1
         entries.append({"id": str(one.id), "sha256": one.sha256, "group": group, "part": part})
-    summary = {
+    summary: dict[str, Any] = {
         "stations": {station: dict(stations[station]) for station in sorted(stations)},
         "left_out": {reason: number for reason, number in sorted(choice.left_out.items()) if number},
         "split_by": cut.by,

@@ -89,7 +89,7 @@ def test_golden_samples_and_their_trials_are_held_out_for_ever(
         now = clock.now(session)
         for id_, gone in [(there, None), (retired, now), (reviewed, None)]:
             sample = GoldenSample(
-                id=uuid7(now),
+                id=id_,
                 product="tile",
                 station="s1",
                 name=str(id_),
@@ -105,7 +105,7 @@ def test_golden_samples_and_their_trials_are_held_out_for_ever(
             )
             session.add(sample)
         session.flush()
-        session.add(GoldenTrial(inspection_id=tried, sample=sample.id, sent_at=now))
+        session.add(GoldenTrial(inspection_id=tried, sample=there, sent_at=now))
     assert {one.id: one.against for one in newest(sessions)} == dict.fromkeys(files, "golden")
 
 

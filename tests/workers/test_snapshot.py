@@ -1,5 +1,6 @@
 """What a run trains on: frozen by its first trainer, the same for the next, named in the model's manifest."""
 
+import itertools
 import json
 import threading
 from collections import Counter
@@ -24,7 +25,7 @@ from db.inspections import NewInspection
 from db.results import NewResult
 from db.settings import DatabaseSettings
 from db.tables import Dataset, GoldenSample, Inspection, TrainingRun
-from model import training
+from model import dataset, training
 from workers import snapshot, train
 from workers.pulse import Pulse
 from workers.runtime import Runtime
@@ -67,7 +68,9 @@ def judged(runtime: Runtime, champion: str) -> Judged:
         nonlocal count
         new, judged = [], []
         keys = runtime.store.put_many(pictures)
-        for data, key, serial in zip(pictures, keys, serials or [None] * len(keys), strict=True):
+        for data, key, serial in zip(
+            pictures, keys, serials or itertools.repeat(None, len(keys)), strict=True
+        ):
             count += 1
             at = NOON + timedelta(seconds=count)
             new.append(
@@ -173,13 +176,13 @@ def test_the_model_states_the_dataset_and_is_split_by_its_groups(
 ) -> None:
     judged([part(n) for n in range(24)], serials=[f"{n // 2}" for n in range(24)])
     seen: dict[str, Any] = {}
-    whole = training.read_good
+    whole = dataset.read_good
 
     def read(images: Any, config: Any, watch: Any, groups: Any = None) -> Any:
         seen["groups"], seen["good"] = groups, whole(images, config, watch, groups)
         return seen["good"]
 
-    monkeypatch.setattr(training, "read_good", read)
+    monkeypatch.setattr("model.training.read_good", read)
     quick = training.TrainConfig(size=(64, 64), epochs=1, augment="none", options={"width": 4})
     monkeypatch.setattr(train, "config_of", lambda *_: quick)
     pulse = take(runtime)

@@ -17,7 +17,7 @@ SKETCHES = np.random.default_rng(0).normal(0, 20, (64, 3072)).astype(np.float32)
 
 
 def candidate(number: int, station: str = "a", **changes: Any) -> Candidate:
-    values = {"score": 0.1, "model_version": "m", "trusted": False, "against": None}
+    values: dict[str, Any] = {"score": 0.1, "model_version": "m", "trusted": False, "against": None}
     values |= {"serial": None, "lot": None, "sha256": f"{station}{number}", **changes}
     return Candidate(id=UUID(int=number + 10_000 * ord(station)), station=station, **values)
 
