@@ -96,16 +96,13 @@ def waiting(session: Session, one: ModelAlias) -> int:
 
 def next_slice(session: Session, one: ModelAlias, images: int) -> tuple[list[Waiting], list[UUID]]:
     """Give what to score next, the least tried first and the oldest of it, and the ids of what is gone."""
-    tries = dict(
-        session.execute(
-            select(Shadow.inspection_id, Shadow.tries)
-            .where(Shadow.model_version == one.model_version)
-            .order_by(Shadow.tries, Shadow.inspection_id)
-            .limit(images)
-        )
-        .tuples()
-        .all()
+    next_ones = (
+        select(Shadow.inspection_id, Shadow.tries)
+        .where(Shadow.model_version == one.model_version)
+        .order_by(Shadow.tries, Shadow.inspection_id)
+        .limit(images)
     )
+    tries: dict[UUID, int] = {row[0]: row[1] for row in session.execute(next_ones)}
     query = select(Inspection, is_let_go(MAP, Inspection.id)).where(
         Inspection.id.in_(tries), ~is_let_go(IMAGE, Inspection.id)
     )

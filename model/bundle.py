@@ -124,7 +124,7 @@ def load(folder: Path) -> Bundle:
         product = str(manifest["product"])
     except BundleError:
         raise
-    except (KeyError, TypeError, RuntimeError, ValueError) as error:
+    except (KeyError, TypeError, RuntimeError, ValueError, safetensors.SafetensorError) as error:
         raise BundleError(
             f"{folder} can't be read as a bundle: {error!r}; train the product again"
         ) from error

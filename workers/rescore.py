@@ -48,11 +48,11 @@ class Rescorings:
     def _carry_on(self, state: Runtime, id_: UUID) -> bool:
         begun = time.monotonic()
         while self._spare.comes():
-            if time.monotonic() - begun > TURN_S:
-                return True
             with self._spare.at_work():
                 if not self._do_slice(state, id_):
                     return False
+            if time.monotonic() - begun > TURN_S:
+                return True
         return False
 
     def _do_slice(self, state: Runtime, id_: UUID) -> bool:

@@ -40,6 +40,7 @@ class Shadows:
         self._spare = spare
         self._slices = slices
         self._counted: set[UUID] = set()  # tries that came to no end: an outage does not make them two
+        self._lost: set[str] = set()  # versions of which that was said
         self._settled: set[tuple[str, datetime]] = set()  # challengers, and since when they are
 
     def turn(self, state: Runtime) -> bool:
@@ -60,11 +61,11 @@ class Shadows:
             shadow.tidy(session, one, policies.of(session, one.product).shadow_images)
         while self._spare.comes():
             self._settle(state, one)
-            if time.monotonic() - begun > TURN_S:
-                return True
             with self._spare.at_work():
                 if not self._do_slice(state, one):
                     return False
+            if time.monotonic() - begun > TURN_S:
+                return True
         return False
 
     def _do_slice(self, state: Runtime, one: ModelAlias) -> bool:
@@ -84,7 +85,12 @@ class Shadows:
             scorer = state.scorer(version)
         except ImageStoreUnavailableError:
             raise
-        except (BundleError, ImageStoreError) as error:
+        except ImageStoreError as error:  # a store that was not mounted has lost nothing
+            if one.model_version not in self._lost:
+                logger.error("challenger %s of %s waits: %s", version.id[:12], one.product, error)  # noqa: TRY400
+            self._lost.add(one.model_version)
+            return False
+        except BundleError as error:
             self._withdraw(state, one, str(error))
             return False
         scored = self._scored(state, scorer, waiting)
