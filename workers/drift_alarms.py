@@ -61,7 +61,7 @@ def close_former(session: Session, product: str) -> None:
     """Close what was told of a model that judges no more: the next one is compared with what it knows."""
     champion = models.champion(session, product)
     for alarm in alarms.newest(session, product, only_open=True):
-        if alarm.kind == "drift" and (champion is None or alarm.detail["model"] != champion.id):
+        if alarm.kind == "drift" and (champion is None or alarm.detail.get("model") != champion.id):
             alarms.close(session, alarm.id, ACTOR, "another model judges")
 
 

@@ -14,16 +14,6 @@ if TYPE_CHECKING:
     from db.tables import DriftWindow
 
 _SHOWN = 20
-_NAMES = {
-    "psi": "psi",
-    "ks": "ks",
-    "ng_rate": "ng",
-    "inconclusive_rate": "incon.",
-    "brightness": "bright",
-    "contrast": "contr.",
-    "sharpness": "sharp",
-    "saturation": "satur.",
-}
 
 
 def drift(
@@ -59,30 +49,27 @@ def drift(
         )
         return
     table = Table(box=None, padding=(0, 1, 0, 0))
-    for name in ("product", "station", "from (UTC)", "model"):
-        table.add_column(name)
-    for name in ("images", *_NAMES.values()):
-        table.add_column(name, justify="right")
+    for name in ("product", "station", "from (UTC)", "model", "images"):
+        table.add_column(name, no_wrap=name not in {"product", "station"})
+    table.add_column("value of each statistic, ! where beyond its limit")
     for window in found:
+        told = ", ".join(_told(name, one) for name, one in window.statistics.items())
         table.add_row(
             window.product,
             window.station,
             f"{window.starts_at:%m-%d %H:%M:%S}",
             window.model_version[:6],
             str(window.images),
-            *(_cell(window.statistics.get(name)) for name in _NAMES),
+            told or "none: too few images, or nothing to compare with",
         )
     out.print(table)
-    if any(not window.statistics for window in found):
-        out.print("-: too few images (PYRAMIDION_DRIFT_IMAGES), or nothing to compare with", soft_wrap=True)
 
 
-def _cell(statistic: Mapping[str, float] | None) -> str:
+def _told(name: str, statistic: Mapping[str, float]) -> str:
     from db.drift import is_beyond
 
-    if statistic is None:
-        return "-"
-    return f"{statistic['value']:.2f}{'!' if is_beyond(statistic) else ' '}"
+    value = f"{statistic['value']:.2f}"
+    return f"{name} {value}! (limit {statistic['limit']:.2g})" if is_beyond(statistic) else f"{name} {value}"
 
 
 def _as_dict(window: "DriftWindow") -> dict[str, Any]:

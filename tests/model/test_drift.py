@@ -39,8 +39,13 @@ def test_chance_alone_passes_the_limit_as_seldom_as_asked_for() -> None:
     inner = drift.edges(SCORES)
     expected = drift.counts(SCORES, inner)
     limit = drift.psi_limit(0.0, len(expected), len(SCORES), 60, 0.01)
-    lives = (np.random.default_rng(seed).choice(SCORES, 60) for seed in range(300))
-    assert sum(drift.psi(expected, drift.counts(list(live), inner)) > limit for live in lives) <= 9
+    lives = [list(np.random.default_rng(seed).choice(SCORES, 60)) for seed in range(300)]
+    assert sum(drift.psi(expected, drift.counts(live, inner)) > limit for live in lives) <= 9
+    limit = drift.ks_limit(0.0, len(SCORES), 60, 0.01)
+    assert sum(drift.ks(SCORES, live)[0] > limit for live in lives) <= 9
+    assert drift.ks(SCORES, [one + 0.1 for one in lives[0]])[0] > limit
+    assert drift.ks_limit(0.25, 10**6, 10**6, 0.01) == 0.25
+    assert drift.ks_limit(0.25, 2, 2, 0.01) == 1
 
 
 def test_the_rate_limit_allows_what_chance_does_and_a_factor() -> None:

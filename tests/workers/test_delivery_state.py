@@ -33,14 +33,16 @@ from capture.frames import Frame
 from capture.images import Limits
 from capture.intake import Intake
 from capture.settings import CaptureSettings
-from db import inspections, models, results
+from db import drift, inspections, models, results
 from db.ids import uuid7
 from db.imagestore import ImageStore, ImageStoreUnavailableError, open_image_store
 from db.settings import DatabaseSettings
-from db.tables import AnomalyMap, Attempt, Inspection, Result
+from db.tables import AnomalyMap, Attempt, DriftSample, Inspection, Result
 from model.images import Decoded, UnreadableImageError
 from model.inference import Scored
 from workers import sweep
+from workers.drift import close_ripe
+from workers.drift_settings import DriftSettings
 from workers.judge import Delivery, judge
 from workers.queue import BrokerUnavailableError
 from workers.runtime import Runtime
@@ -243,6 +245,10 @@ def machine(world: World) -> type[RuleBasedStateMachine]:
         def the_sweeper_looks(self) -> None:
             sweep.sweep_once(world.sessions, self.settings)
 
+        @rule()
+        def the_watch_over_drift_closes_what_it_has(self) -> None:
+            close_ripe(world.sessions, DriftSettings(), datetime.now(UTC) + timedelta(hours=1))
+
         def _taken(self, number: int) -> list[Message]:
             taken, self.wire.waiting = self.wire.waiting[:number], self.wire.waiting[number:]
             return taken
@@ -271,12 +277,17 @@ def machine(world: World) -> type[RuleBasedStateMachine]:
                         select(AnomalyMap.inspection_id).where(AnomalyMap.inspection_id.in_(ours))
                     )
                 )
+                windows = drift.listed(session, self.product)
+                samples = session.scalars(select(DriftSample).where(DriftSample.product == self.product))
+                counted = sum(one.late for one in windows)
+                counted += sum(sum(one.verdicts.values()) for one in (*windows, *samples))
             now = {
                 one.inspection_id: (one.verdict, one.score, one.attempts, one.judged_at, one.error)
                 for one in found
             }
             assert counts.accepted == len(self.kinds)
             assert len(now) + len(waiting) == counts.accepted
+            assert counted == len(now), "each verdict counts once in the watch over drift"
             assert counts.pending == len(waiting)
             assert now.keys() | waiting.keys() == self.kinds.keys()
             assert self.verdicts.items() <= now.items(), "a verdict that stands is never another one"

@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import io
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -11,15 +13,20 @@ from uuid import UUID
 
 import pytest
 import torch
+from PIL import Image
+from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import events, history, inspections, models, results
+from db import alarms, events, history, inspections, models, policies, results, runs
 from db.imagestore import ImageStore, ImageStoreUnavailableError, key_of
 from db.matching import Filter
 from db.settings import DatabaseSettings
+from db.tables import DriftSample
 from model.maps import decode_map
 from model.scoring import Scorer
+from workers.drift import close_ripe
+from workers.drift_settings import DriftSettings
 from workers.judge import Delivery, judge
 from workers.runtime import DeviceLostError, Runtime
 from workers.settings import WorkerSettings
@@ -321,6 +328,62 @@ def test_a_slow_models_images_have_their_verdicts_before_the_last_is_scored(
     runtime.image_s = 0.2  # two in the 0.4 s of PYRAMIDION_BATCH_S
     assert judge(runtime, Delivery(ids, QUEUED)) == 5
     assert judged_before == [(2, 0), (2, 2), (1, 4)]
+
+
+def test_what_is_judged_counts_once_in_the_watch_over_drift(
+    runtime: Runtime, champion: str, accept: Any, make_picture: Any
+) -> None:
+    good, bad, broken = accept([make_picture(900), make_picture(901, defect=True), b"no image"])
+    elsewhere = accept([make_picture(902)], station="s2")
+    (golden,) = accept([make_picture(903)], serial="golden:dent")
+    ids = [good, bad, broken, *elsewhere, golden]
+    assert judge(runtime, Delivery(ids, QUEUED)) == 5
+    for again in (ids, [good]):
+        assert judge(runtime, Delivery(again, QUEUED, redelivered=True)) == 0
+    assert judge(dataclasses.replace(runtime, drift_window_s=0), Delivery(accept([make_picture(9)]), QUEUED))
+    with runtime.sessions() as session:
+        samples = session.scalars(select(DriftSample).order_by(DriftSample.id)).all()
+        found = [history.inspection(session, id_).result for id_ in (good, bad)]
+    counts: Counter[tuple[str, str]] = Counter()
+    for one in samples:
+        counts.update({(one.station, verdict): number for verdict, number in one.verdicts.items()})
+    assert counts == {("s1", "ok"): 1, ("s1", "ng"): 1, ("s1", "error"): 1, ("s2", "ok"): 1}
+    assert {one.model_version for one in samples} == {champion}
+    seen = next(one.seen for one in samples if one.station == "s1" and one.seen)
+    scores = sorted(one.score for one in found if one is not None and one.score is not None)
+    assert sorted(seen["score"]) == [pytest.approx(score, rel=1e-5) for score in scores]
+    light = dict(zip(seen["score"], seen["brightness"], strict=True))
+    assert light[min(light)] > light[max(light)] > 0.3, "a defect is dark"
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_lamp_that_fades_opens_an_alarm_and_asks_for_a_training(
+    runtime: Runtime, champion: str, accept: Any, make_picture: Any
+) -> None:
+    def dim(data: bytes) -> bytes:
+        out = io.BytesIO()
+        Image.open(io.BytesIO(data)).point(lambda grey: grey * 0.7).save(out, "PNG")
+        return out.getvalue()
+
+    with runtime.sessions.begin() as session:
+        policies.change(session, "plate", policies.Rules(retrain_on_drift=True), "ada")
+    begun = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
+    settings, asked = DriftSettings(drift_images=10, drift_wait_s=0), []
+    for number in range(4):
+        light = dim if number > 1 else bytes
+        ids = accept([light(make_picture(seed)) for seed in range(300 + 12 * number, 312 + 12 * number)])
+        assert judge(runtime, Delivery(ids, QUEUED)) == 12
+        with runtime.sessions.begin() as session:
+            session.execute(update(DriftSample).values(starts_at=begun + number * timedelta(minutes=15)))
+        asked.append(close_ripe(runtime.sessions, settings))
+    with runtime.sessions() as session:
+        found = {one.statistic: one for one in alarms.newest(session, "plate", only_open=True)}
+        (run,) = runs.newest(session, "plate")
+    assert "brightness" in found
+    assert not {"contrast", "sharpness", "saturation"} & found.keys()
+    assert found["brightness"].since == begun + timedelta(minutes=30)
+    assert "look at the lamp" in found["brightness"].said
+    assert (run.why, asked) == ("drift", [set(), set(), set(), {"plate"}])
 
 
 def test_a_stored_verdict_can_be_replayed(
