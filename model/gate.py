@@ -1,6 +1,8 @@
 """The gate: may a candidate take the champion's place? Decided by what both say of the same frozen hold-out.
 
-Each model is taken with its own threshold, as it would judge. Three things are asked, in this order:
+Each model is taken with its own threshold, as it would judge. But where the champion rejects more good parts
+than it may, since light or parts have changed, the recall that this buys it is no measure: its defects are
+told with the threshold that it would need (`fair_threshold`). Three things are asked, in this order:
 1. Golden samples: none may be judged wrongly.
 2. Good parts: no more of them may be rejected than chance alone would, if the candidate kept to its target.
 3. Defects, reviewed and synthesised each for itself, so that many of the one can't hide the few of the other:
@@ -44,12 +46,13 @@ class Trial:
 
     `good` maps good parts to whether they were rejected, `defects` maps sets of defects, such as `reviewed`
     and `synthesised`, to whether each was caught. `golden_wrong` names the golden samples that it gets wrong,
-    each with the reason.
+    each with the reason. `threshold` is what its defects were told with, where that is not its own.
     """
 
     good: Mapping[str, bool]
     defects: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
     golden_wrong: Mapping[str, str] = field(default_factory=dict)
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,12 @@ def decide(
         refused.append(f"golden sample {name}: {why}")
     evidence["golden_wrong"] = dict(candidate.golden_wrong)
     _ask_good(candidate, champion, target, rule, refused, shown, evidence)
+    if champion is not None and champion.threshold is not None:
+        evidence["champion_threshold"] = champion.threshold
+        shown.append(
+            f"the champion rejects {sum(champion.good.values())} of them: what it catches is told with a "
+            f"threshold of {champion.threshold:.4g}, at which it would reject as few as it may"
+        )
     for kind in candidate.defects:
         _ask_defects(kind, candidate, champion, rule, refused, shown, evidence)
     return Decision(not refused, tuple(refused or shown), evidence)
@@ -151,7 +160,13 @@ def _ask_defects(
 def most_by_chance(number: int, rate: float, confidence: float) -> int:
     """Give the least count that a binomial variable of `number` draws does not exceed with `confidence`."""
     at_most = special.bdtr(np.arange(number + 1), number, rate)
-    return int(np.searchsorted(at_most, confidence))
+    return int(np.searchsorted(at_most, confidence - 1e-9))  # where both are equal, rounding decides nothing
+
+
+def fair_threshold(good: Sequence[float], threshold: float, most: int) -> float:
+    """Give the threshold, or the least above it that rejects (score > threshold) at most so many of them."""
+    descending = sorted(good, reverse=True)
+    return threshold if len(good) <= most else max(threshold, descending[most])
 
 
 def wilson_least(hits: int, number: int, confidence: float) -> float:

@@ -74,16 +74,17 @@ def _drawn(good: Tensor, seed: int) -> list[Tensor | None]:
     deviation = good.std((0, 2, 3), keepdim=True).clamp_min(1 / 255)
     standard = (good - mean) / deviation
     found: list[Tensor | None] = [None] * len(good)
+    left = torch.arange(len(good))
     for _ in range(_DRAWS):
-        corrupted, mask = corrupt(standard, generator, clean=0.0)
-        changed = ((corrupted * deviation + mean).clamp(0, 1) - good) * mask
+        corrupted, mask = corrupt(standard[left], generator, clean=0.0)
+        changed = ((corrupted * deviation + mean).clamp(0, 1) - good[left]) * mask
         strength = changed.abs().amax(1).sum((1, 2)) / mask.sum((1, 2, 3)).clamp_min(1)
         share = mask.mean((1, 2, 3))
         fit = (share >= SMALLEST) & (share <= LARGEST) & (strength >= VISIBLE)
-        for place in torch.nonzero(fit)[:, 0].tolist():
-            if found[place] is None:
-                found[place] = changed[place]
-        if all(one is not None for one in found):
+        for place, change in zip(left[fit].tolist(), changed[fit], strict=True):
+            found[place] = change
+        left = left[~fit]
+        if not len(left):
             break
     return found
 

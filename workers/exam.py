@@ -25,7 +25,7 @@ from model.gate import Decision, HoldOutError, Rule, Trial
 from model.scoring import Scorer
 from model.synthesis import put_defects
 from workers.runtime import Runtime
-from workers.sitting import Said, Sitting
+from workers.sitting import Sitting
 from workers.snapshot import Snapshot
 
 REVIEWED: Final = 500  # the newest; more would hardly narrow the interval
@@ -95,12 +95,13 @@ def examine(
     if isinstance(scorers, str):
         return Examined(False, (scorers,), champion, evidence)
     sitting = Sitting(state, scorers, going_on)
-    trials = _trials(sitting, snapshot, asked)
+    target = asked.rules.false_reject_rate or candidate.calibration.target_rate
+    trials = _trials(sitting, snapshot, asked, target)
     evidence["unread"] = dict(+sitting.unread)
     if sitting.not_finite:
         reason = f"{sitting.not_finite} of its scores are no finite numbers: the training has diverged"
         return Examined(False, (reason,), champion, evidence)
-    decision = _decided(trials, candidate.calibration.target_rate, asked)
+    decision = _decided(trials, target, asked)
     return Examined(decision.passed, decision.reasons, champion, evidence | decision.evidence)
 
 
@@ -125,7 +126,7 @@ def _scorers(
         return f"the champion {champion.id[:12]}, to compare it with, can't be had: {error}"
 
 
-def _trials(sitting: Sitting, snapshot: Snapshot, asked: _Asked) -> list[Trial]:
+def _trials(sitting: Sitting, snapshot: Snapshot, asked: _Asked, target: float) -> list[Trial]:
     """Let all of them judge; gives a trial for each of the models."""
     good = [(one.name, one.data) for one in snapshot.hold_out]
     made = put_defects(good, SYNTHESISED, max_pixels=sitting.state.settings.max_image_pixels)
@@ -133,35 +134,42 @@ def _trials(sitting: Sitting, snapshot: Snapshot, asked: _Asked) -> list[Trial]:
     samples = {f"{one.station}/{one.name}": one for one in asked.golden}
     hashes = [(name, one.image_sha256) for name, one in samples.items()]
     of_each = zip(
-        sitting.judged(GOOD, good),
-        sitting.judged(FOUND, sitting.stored(FOUND, found)),
-        sitting.judged(MADE, made),
-        sitting.judged(GOLDEN, sitting.stored(GOLDEN, hashes)),
+        sitting.scorers,
+        sitting.scored(GOOD, good),
+        sitting.scored(FOUND, sitting.stored(FOUND, found)),
+        sitting.scored(MADE, made),
+        sitting.scored(GOLDEN, sitting.stored(GOLDEN, hashes)),
         strict=True,
     )
-    return [
-        Trial(
-            {name: said.above for name, said in of_good.items()},
-            {FOUND: _caught(of_found), MADE: _caught(of_made)},
-            {
-                name: f"known to be {samples[name].expected}, judged {said.verdict}"
-                for name, said in of_golden.items()
-                if (said.verdict == "ok") != (samples[name].expected == "ok")
-            },
+    trials = []
+    for scorer, of_good, of_found, of_made, of_golden in of_each:
+        own = threshold = scorer.threshold
+        if trials:  # the champion, which may have got out of step with the line
+            most = gate.most_by_chance(len(of_good), target, asked.rules.confidence)
+            threshold = gate.fair_threshold(list(of_good.values()), own, most)
+        golden_said = {name: sitting.verdict(score, own) for name, score in of_golden.items()}
+        trials.append(
+            Trial(
+                good={name: score > own for name, score in of_good.items()},
+                defects={
+                    kind: {name: sitting.verdict(score, threshold) != "ok" for name, score in scores.items()}
+                    for kind, scores in ((FOUND, of_found), (MADE, of_made))
+                },
+                golden_wrong={
+                    name: f"known to be {samples[name].expected}, judged {said}"
+                    for name, said in golden_said.items()
+                    if (said == "ok") != (samples[name].expected == "ok")
+                },
+                threshold=None if threshold == own else threshold,
+            )
         )
-        for of_good, of_found, of_made, of_golden in of_each
-    ]
+    return trials
 
 
-def _caught(told: dict[str, Said]) -> dict[str, bool]:
-    return {name: said.verdict != "ok" for name, said in told.items()}
-
-
-def _decided(trials: Sequence[Trial], target_rate: float, asked: _Asked) -> Decision:
+def _decided(trials: Sequence[Trial], target: float, asked: _Asked) -> Decision:
     candidate, champion = trials[0], trials[1] if len(trials) > 1 else None
-    rule = Rule(asked.rules.false_reject_rate, asked.rules.confidence)
     try:
-        decision = gate.decide(candidate, champion, target_rate, rule)
+        decision = gate.decide(candidate, champion, target, Rule(confidence=asked.rules.confidence))
     except HoldOutError as error:
         wrong = tuple(f"golden sample {name}: {why}" for name, why in candidate.golden_wrong.items())
         unknown = champion is None and not wrong

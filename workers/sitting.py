@@ -20,14 +20,6 @@ from workers.runtime import Runtime
 _AT_ONCE: Final = 16
 
 
-@dataclass(frozen=True)
-class Said:
-    """A model's verdict on an image, and whether its score is above the threshold, whatever the band."""
-
-    verdict: Verdict
-    above: bool
-
-
 @dataclass
 class Sitting:
     """Who judges, and what came of it: unread images by kind, and the first one's scores that are no numbers.
@@ -41,9 +33,9 @@ class Sitting:
     unread: Counter[str] = field(default_factory=Counter)
     not_finite: int = 0
 
-    def judged(self, kind: str, images: Iterable[File]) -> list[dict[str, Said]]:
-        """Give what was said by image, of each of the models in turn."""
-        told: list[dict[str, Said]] = [{} for _ in self.scorers]
+    def scored(self, kind: str, images: Iterable[File]) -> list[dict[str, float]]:
+        """Give the scores by image, of each of the models in turn."""
+        scores: list[dict[str, float]] = [{} for _ in self.scorers]
         waiting = iter(images)
         while some := list(itertools.islice(waiting, _AT_ONCE)):
             self.going_on()
@@ -54,11 +46,11 @@ class Sitting:
             self.unread[kind] += len(some) - len(readable)
             for place, scorer in enumerate(self.scorers):
                 self.going_on()
-                scored = scorer.score([arrays[place].array for _, arrays in readable])
-                for (name, _), one in zip(readable, scored, strict=True):
+                said = scorer.score([arrays[place].array for _, arrays in readable])
+                for (name, _), one in zip(readable, said, strict=True):
                     self.not_finite += place == 0 and not math.isfinite(one.score)
-                    told[place][name] = self._said(one.score, scorer.threshold)
-        return told
+                    scores[place][name] = one.score
+        return scores
 
     def stored(self, kind: str, hashes: Sequence[tuple[str, str]]) -> Iterator[File]:
         """Give images of the store by (name, sha256), some at a time; what is lost or damaged is left out."""
@@ -80,6 +72,5 @@ class Sitting:
         except (UnreadableImageError, MemoryError):
             return None
 
-    def _said(self, score: float, threshold: float) -> Said:
-        verdict = scoring.verdict(score, threshold, self.state.settings.inconclusive_band)
-        return Said(verdict, score > threshold)
+    def verdict(self, score: float, threshold: float) -> Verdict:
+        return scoring.verdict(score, threshold, self.state.settings.inconclusive_band)

@@ -1,12 +1,23 @@
 """The gate lets no worse model through, and keeps no equal one out for bad luck."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from model.gate import Decision, HoldOutError, Rule, Trial, decide, most_by_chance, wilson_least
+from model.gate import (
+    Decision,
+    HoldOutError,
+    Rule,
+    Trial,
+    decide,
+    fair_threshold,
+    most_by_chance,
+    wilson_least,
+)
 
 TARGET = 0.005
 
@@ -95,6 +106,22 @@ def test_a_model_that_keeps_its_promise_is_rarely_refused() -> None:
 )
 def test_the_bounds_are_those_of_scipy(number: int, share: float, rate: float, confidence: float) -> None:
     hits = round(share * number)
-    assert most_by_chance(number, rate, confidence) == stats.binom.ppf(confidence, number, rate)
+    most = most_by_chance(number, rate, confidence)
+    assert stats.binom.cdf(most, number, rate) >= confidence - 2e-9
+    assert most == 0 or stats.binom.cdf(most - 1, number, rate) < confidence
     least, _ = stats.binomtest(hits, number).proportion_ci(confidence, "wilson")
     assert wilson_least(hits, number, confidence) == pytest.approx(least, abs=1e-9)
+
+
+def test_a_champion_that_rejects_too_much_is_taken_with_the_threshold_that_it_would_need() -> None:
+    scores = [0.1 * place for place in range(10)]
+    assert fair_threshold(scores, 0.75, most=2) == 0.75
+    assert fair_threshold(scores, 0.45, most=2) == scores[7]
+    assert sum(one > fair_threshold(scores, 0.05, most=1) for one in scores) == 1
+    assert fair_threshold(scores, 0.05, most=10) == 0.05
+    drifted = dataclasses.replace(trial(rejects=90, caught=30), threshold=1.25)
+    decision = decide(trial(caught=30), drifted, TARGET)
+    assert decision.passed
+    assert "the champion rejects 90 of them" in decision.reasons[1]
+    assert "with a threshold of 1.25" in decision.reasons[1]
+    assert decision.evidence["champion_threshold"] == 1.25

@@ -35,7 +35,7 @@ def wrong(words: list[str]) -> str | None:
     """Say which word of a command line there is not; None where all are there."""
     found: Any = typer.main.get_command(app)
     left = list(words)
-    while left and hasattr(found, "get_command"):
+    while left and hasattr(found, "get_command") and not left[0].startswith("-"):
         name = left.pop(0)
         found = found.get_command(None, name)
         if found is None:
