@@ -25,7 +25,7 @@ class Plan:
 
     parts: int = 200
     rate: float = 10.0
-    light: float = 0.7
+    light: float = 0.8
     size: int = 128
     patience_s: float = 600.0
 

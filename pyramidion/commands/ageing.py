@@ -22,7 +22,9 @@ _HURRY: Final = {
     "PYRAMIDION_DRIFT_WINDOW_S": "8",
     "PYRAMIDION_DRIFT_WAIT_S": "4",
     "PYRAMIDION_DRIFT_IMAGES": "30",
+    "PYRAMIDION_TRAINING_NICE": "0",  # the line leaves the processor time enough
 }
+_MODEL_SIZE: Final = 64  # pixels a side, which the new model has as well: trained in a minute
 
 
 def hurry() -> None:
@@ -42,6 +44,7 @@ def show(
     as_json: bool,
 ) -> bool:
     """Train, let the lamp fade, report; says whether every part was judged and a new model promoted."""
+    from model.config import TrainConfig
     from pyramidion.ageing import picture, report, story
     from pyramidion.ageing.line import PRODUCT, Plan
     from pyramidion.simulation import good_parts
@@ -51,7 +54,8 @@ def show(
     _say(f"line     simulating {GOOD_PARTS} good parts to learn from")
     good = good_parts(GOOD_PARTS, seed, plan.size)
     note = f"{GOOD_PARTS} simulated parts, seed {seed}"
-    model = train_images(PRODUCT, good, note=note, stop=stop.is_set)
+    config = TrainConfig(size=(_MODEL_SIZE, _MODEL_SIZE))
+    model = train_images(PRODUCT, good, config, note=note, stop=stop.is_set)
     _say(f"model    {model['version'][:12]}, threshold {model['threshold']:.3f}, {model['seconds']} s")
     story.set_up(context, plan)
     services.await_worker(supervisor, stop)
