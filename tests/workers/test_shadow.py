@@ -84,10 +84,12 @@ def background(runtime: Runtime) -> Background:
     return Background(lambda: runtime, lambda: False)
 
 
-def scored(sessions: sessionmaker[Session]) -> dict[UUID, str]:
+def scored(sessions: sessionmaker[Session], by: ModelAlias | None = None) -> dict[UUID, str]:
+    """Give what challengers said, or one of them."""
     with sessions() as session:
         found = session.scalars(select(Rescore).where(Rescore.origin == "shadow"))
-        return {one.inspection_id: one.verdict for one in found}
+        mine = [one for one in found if by is None or one.model_version == by.model_version]
+        return {one.inspection_id: one.verdict for one in mine}
 
 
 def verdicts(sessions: sessionmaker[Session]) -> dict[UUID, tuple[Any, ...]]:
@@ -291,75 +293,76 @@ def test_a_worker_that_the_line_keeps_busy_leaves_the_challenger_to_others(
 
 
 @once
-def test_killed_in_the_shadow_and_promoted_under_load(
+def test_promoted_under_load_and_killed_in_the_shadow(
     use_broker: Any,
     champion: str,
     challenger: ModelAlias,
+    trained: BundlePaths,
     accept: Any,
     make_picture: Any,
-    line: Any,
     sessions: sessionmaker[Session],
     processes: Callable[..., Any],
     wait: Callable[[Callable[[], Any], str, float], None],
     tmp_path: Path,
 ) -> None:
-    """Real workers: one is killed while it scores for the challenger and another goes on with that; then two
-    judge a stream of parts while the challenger is promoted.
+    """Two real workers judge a stream of parts while the challenger is promoted. Then one of them is killed
+    while it scores for the next challenger, and the other goes on with that.
     """
-    names = (tmp_path / "names").resolve()
+    names = tmp_path / "names"
     names.mkdir()  # Python runs a file of this name before all else: each worker goes by a name of its own
     (names / "sitecustomize.py").write_text(
         "import os, socket\nsocket.gethostname = lambda: os.environ['WORKER']\n"
     )
-
-    def worker(name: str) -> Any:
+    ids = accept([make_picture(seed % 8) for seed in range(300)])
+    workers = {}
+    for name in ("w1", "w2"):
         env = {"PYTHONPATH": str(names), "WORKER": name, "PYRAMIDION_BATCH_IMAGES": "4"}
-        return processes("worker", log=tmp_path / f"{name}.log", env=env)
-
-    shadowed = line(120)
-    before = verdicts(sessions)
-    killed = worker("w0")
-    wait(lambda: len(scored(sessions)) > 3, "the first slices", 60)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait(10)
-    assert len(scored(sessions)) < 120, "it was killed too late to show anything"
-    let_go(sessions)
-    running = [worker("w1"), worker("w2")]
-    wait(lambda: waiting(sessions) == 0, "the others to go on", 60)
-    assert scored(sessions) == dict.fromkeys(shadowed, "ng")
-    assert verdicts(sessions) == before
-    logs = [tmp_path / f"w{number}.log" for number in (1, 2)]
-    wait(lambda: all(" ready." in log.read_text(errors="replace") for log in logs), "both workers", 60)
-
-    ids = accept([make_picture(seed % 8) for seed in range(480)])
+        workers[name] = processes("worker", log=tmp_path / f"{name}.log", env=env)
+    logs = [tmp_path / f"{name}.log" for name in workers]
+    wait(lambda: all(" ready." in log.read_text(errors="replace") for log in logs), "both workers", 90)
     for start in range(0, len(ids), 2):
         queue.enqueue(ids[start : start + 2])
-    with sessions() as session:
-        judged = select(func.count()).select_from(Result)
-        wait(lambda: session.scalars(judged).one() > len(before) + 120, "a quarter of the verdicts", 60)
+    wait(lambda: judged(sessions) > 60, "the first verdicts", 60)
     with sessions.begin() as session:
         models.set_champion(session, "plate", challenger.model_version, "ada", "under load")
     promoted = datetime.now(UTC)
-    wait(lambda: len(verdicts(sessions)) == len(before) + len(ids), "all verdicts", 60)
-
+    wait(lambda: judged(sessions) == len(ids), "all verdicts", 60)
     with sessions() as session:
-        found = session.scalars(
-            select(Result).where(Result.inspection_id.in_(ids)).order_by(Result.judged_at)
-        )
-        results = list(found)
+        results = list(session.scalars(select(Result).order_by(Result.judged_at)))
     assert {one.inspection_id for one in results} == set(ids)
-    assert {one.worker for one in results} == {"w1", "w2"}, "both judged"
-    assert {one.model_version for one in results} == {champion, challenger.model_version}
-    for name in ("w1", "w2"):
+    assert {one.worker for one in results} == set(workers), "both judged"
+    for name in workers:
         mine = [(one.model_version, one.judged_at) for one in results if one.worker == name]
-        versions = [version for version, _ in mine]
-        first = versions.index(challenger.model_version)
-        # Three threads have a batch each in hand: what was begun before ends with the version it began with.
+        first = [version for version, _ in mine].index(challenger.model_version)
+        assert {version for version, _ in mine[:first]} == {champion}
+        # Three threads have a batch in hand: what was begun before ends with the version it began with.
         late = [at for version, at in mine[first:] if version == champion]
         assert len(late) <= 2 * 4, name
         assert all((at - promoted).total_seconds() < 5 for version, at in mine if version == champion)
     assert waiting(sessions) == 0, "there is no challenger any more"
-    for one in running:
-        one.send_signal(signal.SIGTERM)
-    assert [one.wait(30) for one in running] == [0, 0]
+    assert set(scored(sessions)) <= {one.inspection_id for one in results if one.model_version == champion}
+
+    before = verdicts(sessions)
+    following = challenge(sessions, trained, 10.0)
+    with sessions.begin() as session:
+        session.add_all(Shadow(inspection_id=id_, model_version=following.model_version) for id_ in ids)
+    wait(lambda: len(scored(sessions, following)) > 3, "the first slices", 60)
+    with sessions() as session:
+        holder = session.scalars(select(Lease.holder).where(Lease.name.startswith("shadow:"))).one()
+    killed = workers.pop(holder.split(":")[0])
+    killed.kill()
+    killed.wait(10)
+    assert waiting(sessions), "it was killed too late to show anything"
+    let_go(sessions)
+    wait(lambda: waiting(sessions) == 0, "the other one to go on", 60)
+    assert scored(sessions, following) == dict.fromkeys(ids, "ok")
+    assert verdicts(sessions) == before
+    (left,) = workers.values()
+    left.send_signal(signal.SIGTERM)
+    assert left.wait(30) == 0
     assert not any("Traceback" in log.read_text(errors="replace") for log in logs)
+
+
+def judged(sessions: sessionmaker[Session]) -> int:
+    with sessions() as session:
+        return session.scalars(select(func.count()).select_from(Result)).one()
