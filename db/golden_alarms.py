@@ -2,11 +2,12 @@
 
 from typing import Any, Final, Literal
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db import alarms, policies
 from db.golden import ACTOR, label
-from db.tables import GoldenSample, GoldenTrial
+from db.tables import Alarm, GoldenSample, GoldenTrial
 
 Failure = Literal["wrong", "error", "unjudged"]
 _PARTS: Final = {"ok": "good", "ng": "bad"}
@@ -27,10 +28,11 @@ def failed(
     said: str,
     detail: dict[str, Any],
 ) -> None:
-    """Open the alarm, in place of one that says less; none of a sample that is retired.
+    """Open the alarm, in place of one that says less.
 
-    Where the product's policy says so, a wrong verdict holds those of the station. That a sample got none
-    says nothing of those that others get.
+    None of a sample that is retired, nor where a person has closed one since the trial was sent. Where the
+    product's policy says so, a wrong verdict holds those of the station. That a sample got none says nothing
+    of those that others get.
     """
     if sample.retired_at is not None:
         return
@@ -40,6 +42,8 @@ def failed(
         if before.holds or (before.detail.get("failure") == failure and not holds):
             return
         alarms.close(session, before.id, ACTOR, f"instead: {said}")
+    elif _closed_since(session, sample, trial):
+        return
     alarms.open_(
         session,
         "golden",
@@ -54,12 +58,21 @@ def failed(
 
 
 def waits(session: Session, sample: GoldenSample, trial: GoldenTrial) -> None:
-    """Open the alarm of a trial without a verdict, unless somebody has closed one since it was sent."""
-    closed_at = alarms.last_closed_at(session, sample.product, sample.station, label(sample.name))
-    if closed_at is not None and closed_at >= trial.sent_at:
-        return
+    """Open the alarm of a trial that has no verdict."""
     said = (
         f"it was sent at {trial.sent_at:%Y-%m-%d %H:%M:%S} UTC and has no verdict yet; does a scoring worker "
         "answer (`pyramidion doctor`)?"
     )
     failed(session, sample, trial, "unjudged", said, {"inspection": str(trial.inspection_id)})
+
+
+def _closed_since(session: Session, sample: GoldenSample, trial: GoldenTrial) -> bool:
+    """Whether a person knows: one that a passing trial has closed says nothing of this one."""
+    query = select(Alarm.id).where(
+        Alarm.product == sample.product,
+        Alarm.station == sample.station,
+        Alarm.statistic == label(sample.name),
+        Alarm.closed_at >= trial.sent_at,
+        Alarm.closed_by != ACTOR,
+    )
+    return session.scalar(query.limit(1)) is not None

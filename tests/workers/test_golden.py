@@ -123,11 +123,17 @@ def test_a_wrong_verdict_holds_the_station_until_a_person_closes_the_alarm(
     assert passed(runtime) == {"fine": True, "scratch": True, "missed": False}, "though all are held"
     assert [one.id for one in open_alarms(runtime)] == [alarm.id]
 
+    send_and_judge(runtime)
     with runtime.sessions.begin() as session:
         alarms.close(session, alarm.id, "ada", "the lamp was changed")
+    assert passed(runtime)["missed"] is False, "as it was when it was sent"
+    assert open_alarms(runtime) == []
     after = accept([make_picture(713)])
     judge(runtime, Delivery(after, datetime.now(UTC)))
     assert verdicts(runtime, after) == ["ok"]
+    send_and_judge(runtime)
+    passed(runtime)
+    assert [one.holds for one in open_alarms(runtime)] == [True], "it is not over"
 
 
 @SQLITE
