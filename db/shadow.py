@@ -18,7 +18,7 @@ from db.insert import insert_missing
 from db.ledger.released import IMAGE, MAP, is_let_go
 from db.policies import Rules
 from db.rescores import SHADOW, ToScore
-from db.results import NewResult
+from db.results import HELD, NewResult
 from db.tables import CHALLENGER, GoldenTrial, Inspection, ModelAlias, ModelVersion, Policy, Rescore, Shadow
 
 _RANDOM_BITS: Final = 62  # of an id: db.ids.uuid7
@@ -45,8 +45,8 @@ def chosen(id_: UUID, share: float) -> bool:
 def offer(session: Session, judged: Sequence[NewResult]) -> None:
     """Let what one model just judged wait for its product's challenger, in the same transaction.
 
-    Not what got no verdict but an error: the challenger has nothing to be compared with; nor golden samples,
-    which are no parts.
+    Not what got no verdict but an error, or was judged while its station was held: there is nothing to be
+    compared with; nor golden samples, which are no parts.
     """
     model = next((one.model_version for one in judged if one.model_version is not None), None)
     if model is None:
@@ -61,7 +61,8 @@ def offer(session: Session, judged: Sequence[NewResult]) -> None:
         return
     share: float | None = beside[1]
     share = Rules.shadow_share if share is None else share
-    ids = [one.inspection_id for one in judged if one.error is None and chosen(one.inspection_id, share)]
+    told = [one.inspection_id for one in judged if one.error is None and HELD not in one.timings]
+    ids = [id_ for id_ in told if chosen(id_, share)]
     if not ids:
         return
     golden = set(session.scalars(select(GoldenTrial.inspection_id).where(GoldenTrial.inspection_id.in_(ids))))

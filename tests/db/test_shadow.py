@@ -16,6 +16,7 @@ from db.ids import uuid7
 from db.ledger import released
 from db.ledger.released import ACT, IMAGE
 from db.policies import Rules
+from db.results import HELD
 from db.tables import GoldenTrial, ModelAlias, Rescore, Result, Shadow
 
 Judge = Callable[..., list[UUID]]
@@ -100,6 +101,7 @@ def test_only_parts_that_got_a_verdict_since_wait_for_the_challenger(
     challenge(sessions, challenger.model_version)
     ids = sorted(judge(3) + judge(2, verdict="ng"))
     judge(1, verdict="error", score=None, threshold=None, error="broken")
+    judge(1, verdict="inconclusive", timings={HELD: 1.0})
     assert waiting(sessions) == ids
     with sessions.begin() as session:
         policies.change(session, "tile", Rules(shadow_share=1e-9), "ada")

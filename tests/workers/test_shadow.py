@@ -293,6 +293,7 @@ def test_a_worker_that_the_line_keeps_busy_leaves_the_challenger_to_others(
 
 
 @once
+@pytest.mark.timeout(400)  # 20 s, where nothing else runs
 def test_promoted_under_load_and_killed_in_the_shadow(
     use_broker: Any,
     champion: str,
