@@ -123,6 +123,7 @@ def _ask_good(
         "candidate_rejects": rejected,
         "champion_rejects": None if champion is None else sum(champion.good.values()),
         "most": most,
+        "rejected": [name for name, was in candidate.good.items() if was][:_NAMED],
     }
 
 

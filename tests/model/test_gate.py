@@ -47,7 +47,9 @@ def refusals(decision: Decision) -> str:
 
 
 def test_what_is_worse_is_refused_with_the_reason() -> None:
-    assert "rejects 9 of 200" in refusals(decide(trial(rejects=9), trial(), TARGET))
+    worse = decide(trial(rejects=9), trial(), TARGET)
+    assert "rejects 9 of 200" in refusals(worse)
+    assert worse.evidence["good"]["rejected"] == [f"g{i}" for i in range(9)]
     worse = decide(trial(caught=30), trial(), TARGET)
     assert "catches 30 of 50 reviewed" in refusals(worse)
     assert worse.evidence["reviewed"]["newly_missed"] == [f"d{i}" for i in range(30, 45)][:20]
