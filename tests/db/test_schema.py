@@ -12,7 +12,7 @@ from sqlalchemy import CheckConstraint, Engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import events, migrate, partitions, results
+from db import datasets, events, migrate, partitions, results
 from db.ids import uuid7
 from db.ledger import lots_let_go, released
 from db.ledger.released import ACT, MAP
@@ -49,6 +49,7 @@ def facts(
         map_ = results.NewMap(bits=8, low=0, high=1, width=1, height=1, data=b"png", sha256="c" * 64)
         results.record(session, [new_result(id_, map=map_)])
         events.record(session, "test", "tester")
+        datasets.keep(session, "tile", [], {})
         now = datetime.now(UTC)
         act = events.record(session, ACT, "test")
         released.add(session, act, MAP, [id_])

@@ -197,7 +197,7 @@ def test_a_trial_without_a_verdict_alarms_once(runtime: Runtime, add: Any, make_
         session.get_one(GoldenTrial, trial).sent_at -= timedelta(minutes=11)
     for _ in range(2):
         passed(runtime)
-        (alarm,) = open_alarms(runtime)
+    (alarm,) = open_alarms(runtime)
     with runtime.sessions.begin() as session:
         alarms.close(session, alarm.id, "ada", "the worker is being repaired")
     passed(runtime)
