@@ -119,7 +119,9 @@ def test_an_image_that_ends_its_worker_is_given_up_and_takes_no_other_along(
     found = scored(runtime.sessions)
     assert found == {**verdicts(runtime.sessions), history[3]: ("error", False)}
     one = look(runtime.sessions, id_)
-    assert (one.done, one.failed_images, ends) == (6, 1, runtime.settings.max_attempts)
+    assert (one.done, one.failed_images) == (6, 1)
+    # Once more where it came second in a slice: the first one's success began the count anew.
+    assert ends - runtime.settings.max_attempts in {0, 1}
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
