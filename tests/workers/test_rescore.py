@@ -19,8 +19,8 @@ from db.matching import Filter
 from db.settings import DatabaseSettings
 from db.tables import Lease, Rescore, Rescoring, Result
 from workers import spare, stored
-from workers.judge import Delivery, judge
 from workers.background import Background
+from workers.judge import Delivery, judge
 from workers.runtime import Runtime
 from workers.settings import WorkerSettings
 
