@@ -117,20 +117,18 @@ def machine(
                         die()
                 self.seen.update(verdicts)
 
-        @rule(minutes=st.integers(1, 20))
-        def time_goes_by(self, minutes: int) -> None:
+        @rule(minutes=st.integers(1, 20), killed=st.booleans())
+        def windows_are_closed(self, minutes: int, killed: bool) -> None:
             time.now += timedelta(minutes=minutes)
-
-        @rule(killed=st.booleans())
-        def windows_are_closed(self, killed: bool) -> None:
             with patch.context() as patched:
                 if killed:
                     patched.setattr(drift, "keep", die)
                 with contextlib.suppress(Killed):
                     close_ripe(sessions, SETTINGS)
 
-        @rule()
-        def windows_are_closed_by_two_at_once(self) -> None:
+        @rule(minutes=st.integers(1, 20))
+        def windows_are_closed_by_two_at_once(self, minutes: int) -> None:
+            time.now += timedelta(minutes=minutes)
             for one in [threads.submit(close_ripe, sessions, SETTINGS) for _ in range(2)]:
                 one.result(60)
 
@@ -175,6 +173,17 @@ def test_each_image_counts_once(
             machine(sessions, time, monkeypatch, threads),
             settings=settings(MANY, max_examples=number, stateful_step_count=15),
         )
+
+
+def test_what_comes_late_is_counted_and_changes_nothing(sessions: sessionmaker[Session], time: Time) -> None:
+    product, (version,) = new_product(sessions)
+    for verdicts in (["ok"] * 6, ["ng", "ng", "error"], ["ok"]):
+        see(sessions, version, parts(product, NOON, verdicts))
+        close_ripe(sessions, SETTINGS)
+        time.now += WINDOW
+        close_ripe(sessions, SETTINGS)
+    (only,) = windows(sessions, product)
+    assert (only.images, only.late, only.verdicts) == (6, 4, {"ok": 6})
 
 
 VALUES = {"beyond": 1.5, "between": 0.9, "calm": 0.8}
@@ -276,10 +285,11 @@ def test_another_model_begins_afresh(sessions: sessionmaker[Session], time: Time
     with sessions() as session:
         (closed,) = events.told(session, events.Asked("alarm.closed", product))
     assert (closed.actor, closed.detail["why"]) == ("drift", "another model judges")
-    key = Key(product, "s1", first, NOON + 3 * WINDOW)  # what the former one had judged, closed only now
-    with sessions.begin() as session:
-        window(session, key, "beyond")
-        drift_alarms.heed(session, key, 0)
+    for number in (3, 4):  # what the former one had judged, closed only now
+        key = Key(product, "s1", first, NOON + number * WINDOW)
+        with sessions.begin() as session:
+            window(session, key, "beyond")
+            drift_alarms.heed(session, key, 0)
     assert opened(sessions, product) == {}
 
 

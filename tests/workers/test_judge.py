@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from uuid import UUID
 
@@ -354,6 +355,26 @@ def test_what_is_judged_counts_once_in_the_watch_over_drift(
     assert sorted(seen["score"]) == [pytest.approx(score, rel=1e-5) for score in scores]
     light = dict(zip(seen["score"], seen["brightness"], strict=True))
     assert light[min(light)] > light[max(light)] > 0.3, "a defect is dark"
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_an_image_that_two_workers_judge_at_once_counts_once(
+    runtime: Runtime, champion: str, accept: Any, make_picture: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = accept([make_picture(900)])
+    other, real, faster = dataclasses.replace(runtime, using_device=Lock()), Scorer.score, []
+
+    def score(self: Scorer, arrays: Any) -> Any:
+        if not faster:
+            faster.append(0)
+            faster.append(judge(other, Delivery(ids, QUEUED)))
+        return real(self, arrays)
+
+    monkeypatch.setattr(Scorer, "score", score)
+    assert judge(runtime, Delivery(ids, QUEUED)) == 0
+    assert faster == [0, 1]
+    with runtime.sessions() as session:
+        assert [one.verdicts for one in session.scalars(select(DriftSample))] == [{"ok": 1}]
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
