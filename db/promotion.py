@@ -29,6 +29,15 @@ class Decision:
     evidence: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How many images a challenger has scored of those that it takes, and why it waits, once it does."""
+
+    images: int
+    wanted: int
+    waits: tuple[str, ...]
+
+
 def decide(seen: Seen, rules: Rules, target_rate: float | None, *, signed: bool) -> Decision:
     """Say whether a challenger, calibrated for `target_rate`, may judge from what it and the champion said.
 
@@ -148,3 +157,14 @@ def awaits(session: Session, one: ModelAlias) -> Event | None:
             Event.detail["since"].as_string() == one.changed_at.isoformat(),
         )
     ).first()
+
+
+def standing(session: Session, one: ModelAlias) -> Standing:
+    """Tell how far a challenger is."""
+    champion = models.champion(session, one.product)
+    waits = awaits(session, one)
+    return Standing(
+        0 if champion is None else comparison.scored(session, champion.id, one.model_version, one.changed_at),
+        policies.of(session, one.product).shadow_images,
+        () if waits is None else tuple(waits.detail["why"]),
+    )

@@ -17,6 +17,7 @@ from pyramidion.passwords import SignAs, password_of
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from db.promotion import Standing
     from pyramidion.context import Context
 
 app = typer.Typer(
@@ -33,19 +34,24 @@ def models(
 ) -> None:
     if context.invoked_subcommand is not None:
         return
-    from db import shadow
+    from db import promotion, shadow
     from pyramidion.context import open_context
 
     with open_context().reading() as session:
         versions = registry.versions(session, product)
         champions = {one.id for one in registry.champions(session, {v.product for v in versions}).values()}
-        challengers = {one.model_version for one in shadow.challengers(session)}
+        challengers = {
+            one.model_version: promotion.standing(session, one)
+            for one in shadow.challengers(session)
+            if product in {None, one.product}
+        }
     rows = [
         {
             "product": version.product,
             "version": version.id,
             "champion": version.id in champions,
             "challenger": version.id in challengers,
+            "shadow": vars(challengers[version.id]) if version.id in challengers else None,
             "created_at": version.created_at,
             "training_images": version.training_images,
             "threshold": json.loads(version.manifest).get("calibration", {}).get("threshold"),
@@ -72,6 +78,19 @@ def models(
             row["note"] or "",
         )
     out.print(table)
+    for row in rows:
+        if row["shadow"] is not None:
+            say(_standing(row["product"], row["version"], challengers[row["version"]]))
+
+
+def _standing(product: str, version: str, found: "Standing") -> str:
+    beside = f"challenger {version[:12]} of {product} has scored {found.images} images beside the champion"
+    if not found.waits:
+        return f"{beside}, and is decided on after {found.wanted}"
+    return (
+        f"{beside}, and waits for a person: {'; '.join(found.waits)}. `pyramidion models compare {product}` "
+        f"shows both, `pyramidion models promote {product} --challenger` or `withdraw` ends it"
+    )
 
 
 @app.command()

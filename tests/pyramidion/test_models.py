@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner, Result
 
-from db import datasets, events, inspections, models, policies, results, reviews, runs, shadow
+from db import datasets, events, inspections, models, policies, promotion, results, reviews, runs, shadow
 from db.ids import uuid7
 from db.imagestore import key_of
 from db.policies import Rules
@@ -138,7 +138,7 @@ def promotions(session: Session) -> list[Event]:
 
 
 def test_models_are_listed_with_the_part_that_they_play(
-    type_: Callable[..., Result], versions: tuple[str, str]
+    type_: Callable[..., Result], context: Context, versions: tuple[str, str], scored: list[UUID]
 ) -> None:
     listed = json.loads(type_("models", "--json").stdout)
     plays = {one["version"]: (one["champion"], one["challenger"]) for one in listed}
@@ -146,6 +146,21 @@ def test_models_are_listed_with_the_part_that_they_play(
     shown = type_("models").stdout
     assert f"{versions[1][:12]}  challenger" in shown
     assert f"{versions[0][:12]}  champion" in shown
+    assert (
+        f"{versions[1][:12]} of tile has scored 4 images beside the champion, and is decided on after 200"
+        in shown
+    )
+    with context.sessions.begin() as session:
+        policies.change(session, "tile", Rules(shadow_images=4), "ada")
+        (one,) = shadow.challengers(session)
+        assert promotion.settle(session, one) is not None
+    assert "and waits for a person: the product's policy leaves" in type_("models").stdout
+    assert {
+        one["shadow"] and one["shadow"]["images"] for one in json.loads(type_("models", "--json").stdout)
+    } == {
+        None,
+        4,
+    }
 
 
 def test_two_models_are_compared_by_all_that_is_known(
