@@ -13,7 +13,9 @@ from threading import Event, Thread
 from typing import Final
 from uuid import UUID
 
-from db import alarms, history, models, policies, reviews, runs, schedules
+from sqlalchemy.orm import Session
+
+from db import alarms, history, models, policies, promotion, reviews, runs, schedules
 from db.history import Row
 from db.matching import Filter
 from db.policies import Rules
@@ -24,6 +26,7 @@ from pyramidion.intake import await_verdicts, take_in
 from pyramidion.simulation import STATION
 
 INSPECTOR: Final = "demo-inspector"
+ENGINEER: Final = "demo-engineer"
 _LOOKS_EVERY_S: Final = 0.5
 _SHIFT_S: Final = 5.0  # from promotion to every worker
 _STALLED_S: Final = 60.0
@@ -36,7 +39,9 @@ class Told:
     alarm: Alarm | None = None
     run: TrainingRun | None = None
     challenger: str | None = None
+    awaited: tuple[str, ...] = ()  # why a person was asked
     promoted_at: datetime | None = None
+    promoted_by: str | None = None
     reviews: int = 0
     why_not: str | None = None  # nothing was promoted
 
@@ -128,12 +133,8 @@ def _move_on(
     """Note what the rows say by now; gives why nothing will be promoted any more, None while it may."""
     with context.sessions.begin() as session:
         if told.alarm is None:
-            told.alarm = next(iter(alarms.newest(session, PRODUCT, limit=1)), None)
-            if told.alarm is None:
-                return None
-            say(f"alarm    {told.alarm.said}")
-            schedules.change(session, PRODUCT, "demo", cron="* * * * *", min_new=line.plan.parts // 2)
-            say("schedule a training, each minute, once enough good parts are new")
+            _hear_alarm(session, line, told, say)
+            return None
         run = next(iter(runs.newest(session, PRODUCT, limit=1)), None)
         if run is None:
             return None
@@ -143,15 +144,36 @@ def _move_on(
         told.run = run
         if run.state in ("failed", "cancelled"):
             return f"the training run {run.state}: {run.reason}"
-        if run.state != "succeeded":
-            return None
         if run.gate_passed is False:
             return "the gate refused the candidate: " + "; ".join(run.gate_said or [])
-        if told.challenger is None:
-            told.challenger = run.model_version
-            say(f"gate     passed; {str(run.model_version)[:12]} scores in the champion's shadow")
-        champion = models.champion(session, PRODUCT)
-        if champion is not None and champion.id != first:
-            told.promoted_at = session.get_one(ModelAlias, (PRODUCT, CHAMPION)).changed_at
-            say(f"promoted {champion.id[:12]}")
+        if run.state == "succeeded":
+            _follow(session, told, run, first, say)
     return None
+
+
+def _hear_alarm(session: Session, line: Line, told: Told, say: Callable[[str], None]) -> None:
+    told.alarm = next(iter(alarms.newest(session, PRODUCT, only_open=True, limit=1)), None)
+    if told.alarm is not None:
+        say(f"alarm    {told.alarm.said}")
+        schedules.change(session, PRODUCT, "demo", cron="* * * * *", min_new=line.plan.parts // 2)
+        say("schedule a training, each minute, once enough good parts are new")
+
+
+def _follow(
+    session: Session, told: Told, run: TrainingRun, first: str | None, say: Callable[[str], None]
+) -> None:
+    """See what becomes of the run's model; where a person is asked, be that person."""
+    if told.challenger is None:
+        told.challenger = run.model_version
+        say(f"gate     passed; {str(run.model_version)[:12]} scores in the champion's shadow")
+    challenger = models.challenger(session, PRODUCT)
+    waits = None if challenger is None else promotion.awaits(session, challenger)
+    if challenger is not None and waits is not None:
+        told.awaited = tuple(waits.detail["why"])
+        say("shadow   asks a person: " + "; ".join(told.awaited))
+        why = "compared both models' maps where they disagree"
+        models.set_champion(session, PRODUCT, challenger.model_version, ENGINEER, why)
+    champion = session.get_one(ModelAlias, (PRODUCT, CHAMPION), populate_existing=True)
+    if champion.model_version != first:
+        told.promoted_at, told.promoted_by = champion.changed_at, champion.changed_by
+        say(f"promoted {champion.model_version[:12]} by {champion.changed_by}")

@@ -22,9 +22,10 @@ _HURRY: Final = {
     "PYRAMIDION_DRIFT_WINDOW_S": "8",
     "PYRAMIDION_DRIFT_WAIT_S": "4",
     "PYRAMIDION_DRIFT_IMAGES": "30",
+    "PYRAMIDION_DATASET_IMAGES": "300",
     "PYRAMIDION_TRAINING_NICE": "0",  # the line leaves the processor time enough
 }
-_MODEL_SIZE: Final = 64  # pixels a side, which the new model has as well: trained in a minute
+_MODEL_SIZE: Final = 96  # pixels a side, which the new model has as well: trained in a minute or two
 
 
 def hurry() -> None:
@@ -98,8 +99,10 @@ def _print(said: dict[str, Any], file: Path) -> None:
         )
         for sentence in said["gate"]["said"] or []:
             _tell(f"gate: {sentence}")
+    if said["awaited"]:
+        _tell("a person was asked: " + "; ".join(said["awaited"]))
     if said["promoted_after_s"] is not None:
-        _tell(f"promoted after {said['promoted_after_s']} s")
+        _tell(f"promoted after {said['promoted_after_s']} s by {said['promoted_by']}")
     if said["why_not"]:
         _tell(f"nothing was promoted: {said['why_not']}")
     _tell(f"the curve: {file}")
