@@ -38,12 +38,22 @@ class Standing:
     waits: tuple[str, ...]
 
 
-def decide(seen: Seen, rules: Rules, target_rate: float | None, *, signed: bool) -> Decision:
+def decide(
+    seen: Seen,
+    rules: Rules,
+    target_rate: float | None,
+    *,
+    signed: bool,
+    shown: tuple[int, int] | None = None,
+) -> Decision:
     """Say whether a challenger, calibrated for `target_rate`, may judge from what it and the champion said.
 
     What the champion accepted and nobody called bad are good parts: of those it may reject no more than
-    chance allows, with the rules' confidence, for the rate of false rejects that it promises. Nothing that a
-    person called bad may it accept. `signed` says that a promotion takes a signature, which only people give.
+    chance allows, with the rules' confidence, for the rate of false rejects that it promises. Of what people
+    called bad it may accept no more than chance allows for what it showed the gate: `shown` is how many
+    reviewed defects it caught there, of how many; without them, none. (People mostly see what the champion
+    rejected, so a model that catches as many, but not the same ones, misses some of these.) `signed` says
+    that a promotion takes a signature, which only people give.
     """
     rate = rules.false_reject_rate or target_rate
     good = seen.count(champion="ok", called=("good", None))
@@ -51,10 +61,11 @@ def decide(seen: Seen, rules: Rules, target_rate: float | None, *, signed: bool)
     bad, missed = seen.count(called=("bad",)), seen.count(challenger="ok", called=("bad",))
     errors = seen.count(challenger="error")
     most = None if rate is None else most_by_chance(good, rate, rules.confidence)
-    shown = [
+    missable = _missable(bad, shown, rules.confidence)
+    told = [
         f"rejects {rejected} of {good} parts that the champion accepts"
         + ("" if rate is None else f", and a model that keeps to {rate:.2%} at most {most}"),
-        f"misses {missed} of {bad} parts that people call bad",
+        f"misses {missed} of {bad} parts that people call bad, and by its exam may miss {missable}",
     ]
     waits = []
     if rules.promotion == "person":
@@ -66,9 +77,9 @@ def decide(seen: Seen, rules: Rules, target_rate: float | None, *, signed: bool)
     if most is None:
         waits.append("neither the policy nor its manifest says which rate of false rejects is allowed")
     if most is not None and rejected > most:
-        waits.append(f"it {shown[0]}")
-    if missed:
-        waits.append(f"it {shown[1]}")
+        waits.append(f"it {told[0]}")
+    if missed > missable:
+        waits.append(f"it {told[1]}")
     if errors:
         waits.append(f"it could not score {errors} images that the champion could")
     evidence = {
@@ -82,9 +93,17 @@ def decide(seen: Seen, rules: Rules, target_rate: float | None, *, signed: bool)
         "confidence": rules.confidence,
         "bad": bad,
         "missed": missed,
+        "missable": missable,
         "errors": errors,
     }
-    return Decision(not waits, tuple(waits or shown), evidence)
+    return Decision(not waits, tuple(waits or told), evidence)
+
+
+def _missable(bad: int, shown: tuple[int, int] | None, confidence: float) -> int:
+    if shown is None or shown[1] == 0 or shown[0] == shown[1]:
+        return 0
+    caught, of = shown
+    return bad if caught == 0 else most_by_chance(bad, 1 - caught / of, confidence)
 
 
 def most_by_chance(images: int, rate: float, confidence: float) -> int:
@@ -128,6 +147,7 @@ def settle(session: Session, one: ModelAlias) -> Decision | None:
         policies.of(session, one.product),
         manifest.get("calibration", {}).get("target_rate"),
         signed=approvals.required("promotion"),
+        shown=_shown(session, one),
     )
     evidence = {**decision.evidence, "dataset": manifest.get("dataset")}
     if decision.promote:
@@ -145,6 +165,22 @@ def settle(session: Session, one: ModelAlias) -> Decision | None:
         }
         events.record(session, AWAITS, ACTOR, one.product, detail)
     return decision
+
+
+def _shown(session: Session, one: ModelAlias) -> tuple[int, int] | None:
+    """Give how many reviewed defects a challenger caught in its exam, and of how many; None where of none."""
+    query = (
+        select(Event.detail)
+        .where(
+            Event.kind == models.CHALLENGED,
+            Event.subject == one.product,
+            Event.detail["model"].as_string() == one.model_version,
+        )
+        .order_by(Event.id.desc())
+    )
+    detail = session.scalars(query).first() or {}
+    reviewed = detail.get("evidence", {}).get("reviewed")
+    return None if reviewed is None else (reviewed["candidate_caught"], reviewed["defects"])
 
 
 def awaits(session: Session, one: ModelAlias) -> Event | None:

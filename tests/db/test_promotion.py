@@ -61,6 +61,19 @@ def test_a_challenger_may_judge_where_chance_explains_its_rejects_and_it_misses_
     assert "electronic signature" in "; ".join(signed.reasons)
 
 
+@pytest.mark.parametrize(
+    ("shown", "missed", "promoted"),
+    [((80, 100), 7, True), ((80, 100), 8, False), ((100, 100), 1, False), (None, 1, False), (None, 0, True)],
+)
+def test_it_may_miss_of_what_people_call_bad_as_much_as_it_did_before_the_gate(
+    shown: tuple[int, int] | None, missed: int, promoted: bool
+) -> None:
+    parts = seen(("ok", "ok", None, 200), ("ng", "ok", "bad", missed), ("ng", "ng", "bad", 20 - missed))
+    assert binom.ppf(RULES.confidence, 20, 0.2) == 7
+    decision = promotion.decide(parts, RULES, 0.005, signed=False, shown=shown)
+    assert decision.promote is promoted
+
+
 def test_without_a_rate_nobody_is_promoted_automatically() -> None:
     decision = promotion.decide(seen(("ok", "ok", None, 200)), RULES, None, signed=False)
     assert (decision.promote, decision.evidence["most"]) == (False, None)
@@ -83,9 +96,11 @@ def register(sessions: sessionmaker[Session], number: int) -> str:
     return version
 
 
-def challenge(sessions: sessionmaker[Session], version: str) -> ModelAlias:
+def challenge(
+    sessions: sessionmaker[Session], version: str, evidence: dict[str, Any] | None = None
+) -> ModelAlias:
     with sessions.begin() as session:
-        models.set_challenger(session, "tile", version, "ada", {})
+        models.set_challenger(session, "tile", version, "ada", evidence or {})
         found = models.challenger(session, "tile")
     assert found is not None
     return found
@@ -132,6 +147,17 @@ def told(sessions: sessionmaker[Session], *kinds: str) -> list[Event]:
     with sessions() as session:
         found = session.scalars(select(Event).where(Event.kind.in_(kinds)).order_by(Event.id))
         return [one for one in found if one.actor == promotion.ACTOR]
+
+
+def test_what_it_showed_the_gate_is_read_from_the_event(
+    sessions: sessionmaker[Session], plant: ModelAlias, line: Any
+) -> None:
+    shown = {"reviewed": {"candidate_caught": 2, "defects": 4}}
+    one = challenge(sessions, register(sessions, 2), shown)
+    line(one, *[("ok", "ok", None)] * 2, ("ng", "ok", "confirm"), ("ng", "ng", "confirm"))
+    decision = settle(sessions, one)
+    assert decision is not None
+    assert (decision.promote, decision.evidence["missed"], decision.evidence["missable"]) == (True, 1, 2)
 
 
 def test_a_challenger_that_has_shown_enough_is_promoted_once_whoever_looks(
