@@ -63,32 +63,40 @@ class Taken:
         return len(self.numbers.get(SCORE, ()))
 
 
-def start_of(at: datetime, window_s: int) -> datetime:
-    """Give the beginning of the window that a moment lies in."""
-    window = timedelta(seconds=window_s)
-    return EPOCH + (at - EPOCH) // window * window
-
-
 def add(session: Session, model_version: str, seen: Sequence[Seen], window_s: int) -> None:
     """Note what a batch has shown, in the transaction of its verdicts: one statement, a row a station."""
-    groups: dict[tuple[str, str, datetime], list[Seen]] = defaultdict(list)
+    groups: dict[tuple[str, str, int], list[Seen]] = defaultdict(list)
     for one in seen:
-        groups[one.product, one.station, start_of(one.judged_at, window_s)].append(one)
+        groups[one.product, one.station, int(one.judged_at.timestamp()) // window_s].append(one)
     if not groups:
         return
     now = clock.now(session)
-    rows = []
-    for (product, station, starts_at), some in groups.items():
-        numbers: dict[str, list[float]] = defaultdict(list)
-        for one in some:
-            for name, value in one.numbers.items():
-                if math.isfinite(value):  # no verdict waits because of a number that JSON can't hold
-                    numbers[name].append(float(f"{value:.6g}"))
-        row = {"id": uuid7(now), "product": product, "station": station, "model_version": model_version}
-        row |= {"starts_at": starts_at, "written_at": now}
-        row |= {"verdicts": dict(Counter(one.verdict for one in some)), "seen": dict(numbers)}
-        rows.append(row)
+    rows = [
+        {
+            "id": uuid7(now),
+            "product": product,
+            "station": station,
+            "model_version": model_version,
+            "starts_at": EPOCH + timedelta(seconds=number * window_s),
+            "written_at": now,
+            "verdicts": dict(Counter(one.verdict for one in some)),
+            "seen": _by_name([one.numbers for one in some if one.numbers]),
+        }
+        for (product, station, number), some in groups.items()
+    ]
     insert_missing(session, DriftSample, DriftSample.id, rows)
+
+
+def _by_name(scored: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    """Give a list for each number, shortened, as it is kept until the window is closed.
+
+    One that JSON can't hold is left out: no verdict waits because of it. Looks are around 1, scores anywhere.
+    """
+    found = {}
+    for name in scored[0] if scored else ():
+        values = [value for one in scored if math.isfinite(value := one[name])]
+        found[name] = [float(f"{value:.6g}") if name == SCORE else round(value, 6) for value in values]
+    return found
 
 
 def ripe(session: Session, now: datetime, window_s: int, wait_s: float) -> list[Key]:
