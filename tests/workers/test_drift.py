@@ -23,7 +23,7 @@ from db.tables import Alarm, DriftSample, DriftWindow, Station
 from model import drift as usual
 from model.appearance import Look
 from workers import drift_alarms
-from workers.drift import close_ripe
+from workers.drift import close_ripe, look
 from workers.drift_settings import DriftSettings
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -417,3 +417,24 @@ def test_a_number_that_is_none_keeps_no_verdict_from_being_recorded(
     time.now = NOON + timedelta(hours=1)
     close_ripe(sessions, SETTINGS)
     assert [one.images for one in windows(sessions, product)] == [1]
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_the_task_wakes_the_trainer_that_an_alarm_asks_for(
+    sessions: sessionmaker[Session], time: Time, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product, (version,) = new_product(sessions, reference())
+    with sessions.begin() as session:
+        policies.change(session, product, policies.Rules(retrain_on_drift=True), "ada")
+    for number in range(2):
+        see(sessions, version, scored(product, NOON + number * WINDOW, number=60, sharpness=0.02))
+    time.now += timedelta(hours=1)
+    woken: list[int] = []
+    monkeypatch.setattr("workers.queue.wake_trainer", lambda: woken.append(len(opened(sessions, product))))
+    monkeypatch.setenv("PYRAMIDION_DRIFT_WINDOW_S", "0")
+    look.run()
+    assert windows(sessions, product) == []
+    monkeypatch.delenv("PYRAMIDION_DRIFT_WINDOW_S")
+    for _ in range(2):
+        look.run()
+    assert woken == [1], "once, when all is committed"
