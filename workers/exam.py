@@ -5,7 +5,8 @@ candidate did not train on: good parts that the run's dataset holds out, defects
 defects that are put on those good parts, and golden samples.
 
 A good part is rejected where its score is above the threshold: that is what a threshold was calibrated for,
-whatever band around it is looked at by people. A defect is caught unless it is judged ok.
+whatever band around it is looked at by people. A defect is caught unless it is judged ok. A champion that
+rejects more of today's good parts than it may is asked for defects with the threshold that it would need.
 """
 
 import math
@@ -129,7 +130,8 @@ def _scorers(
 def _trials(sitting: Sitting, snapshot: Snapshot, asked: _Asked, target: float) -> list[Trial]:
     """Let all of them judge; gives a trial for each of the models."""
     good = [(one.name, one.data) for one in snapshot.hold_out]
-    made = put_defects(good, SYNTHESISED, max_pixels=sitting.state.settings.max_image_pixels)
+    number = SYNTHESISED if len(good) >= gate.LEAST_GOOD else 0  # else nothing is decided by them
+    made = put_defects(good, number, max_pixels=sitting.state.settings.max_image_pixels)
     found = [(str(one.inspection_id), one.image_sha256) for one in asked.defects]
     samples = {f"{one.station}/{one.name}": one for one in asked.golden}
     hashes = [(name, one.image_sha256) for name, one in samples.items()]

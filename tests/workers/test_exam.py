@@ -25,7 +25,7 @@ from db.policies import Rules
 from db.settings import DatabaseSettings
 from db.tables import Event, Review, TrainingRun
 from model import bundle, training
-from model.bundle import BundleError
+from model.bundle import BundleError, BundlePaths
 from model.training import Trained
 from workers import candidate, exam
 from workers.candidate import Kept
@@ -34,28 +34,44 @@ from workers.runtime import Runtime
 from workers.settings import WorkerSettings
 from workers.snapshot import HeldOut, Snapshot
 
-CONFIG = training.TrainConfig(size=(64, 64), epochs=2, options={"width": 4}, augment="none", seed=1)
+CONFIG = training.TrainConfig(size=(64, 64), epochs=1, options={"width": 4}, augment="none", seed=1)
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
 def state(
-    database: DatabaseSettings, sessions: sessionmaker[Session], store: ImageStore
+    database: DatabaseSettings,
+    sessions: sessionmaker[Session],
+    store: ImageStore,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Runtime]:
+    monkeypatch.setattr(exam, "SYNTHESISED", 16)  # enough, and in a tenth of the time
     with ThreadPoolExecutor(2) as threads:
         yield Runtime(WorkerSettings(), sessions, sessions, store, database.home / "bundles", "cpu", threads)
 
 
 @pytest.fixture(scope="module")
 def good(make_picture: Any) -> Snapshot:
-    """Forty good parts that no model of these tests has seen."""
-    held_out = [HeldOut(f"part {seed}", make_picture(seed)) for seed in range(500, 540)]
+    """Two dozen good parts that no model of these tests has seen."""
+    held_out = [HeldOut(f"part {seed}", make_picture(seed)) for seed in range(500, 524)]
     return Snapshot("d" * 64, [], [], held_out)
 
 
 @pytest.fixture(scope="module")
-def equal(make_picture: Any) -> Trained:
-    return training.train([make_picture(seed) for seed in range(100, 148)], CONFIG)
+def equal(trained: BundlePaths) -> Trained:
+    """The champion's own network, with a threshold that fits the good parts."""
+    champion = bundle.load(trained.folder)
+    written = dict(champion.manifest["training"])
+    config = training.TrainConfig.from_json(written.pop("config"))
+    calibration = dataclasses.replace(champion.calibration, threshold=1.15 * champion.calibration.threshold)
+    facts = training.TrainingFacts(**written)
+    return Trained(champion.detector, config, calibration, facts, champion.manifest["drift"])
+
+
+@pytest.fixture(scope="module")
+def few(make_picture: Any) -> Trained:
+    """Trained on a dozen parts for an epoch."""
+    return training.train([make_picture(seed) for seed in range(100, 112)], CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +84,7 @@ def dark(make_picture: Any) -> Trained:
         Image.fromarray(pixels.astype(np.uint8)).save(out, "PNG")
         return out.getvalue()
 
-    images = [darkened(make_picture(seed)) for seed in range(100, 148)]
-    return training.train(images, dataclasses.replace(CONFIG, epochs=1))
+    return training.train([darkened(make_picture(seed)) for seed in range(100, 116)], CONFIG)
 
 
 def blind(made: Trained) -> Trained:
@@ -132,12 +147,12 @@ def test_an_equal_model_becomes_challenger_and_the_champion_goes_on_judging(
     assert (kept.challenger, kept.promoted) == (True, False)
     assert (run.state, run.model_version, run.gate_passed) == ("succeeded", kept.version, True)
     assert run.gate_said is not None
-    assert "of 40 good parts" in run.gate_said[0]
+    assert "of 24 good parts" in run.gate_said[0]
     assert "synthesised defects, the champion" in run.gate_said[-1]
     (told,) = details(state, "model.examined")
     assert (told["model"], told["run"], told["champion"]) == (kept.version, str(run.id), champion)
     assert told["evidence"]["dataset"] == good.dataset
-    assert 30 < told["evidence"]["synthesised"]["defects"] <= exam.SYNTHESISED
+    assert 10 < told["evidence"]["synthesised"]["defects"] <= exam.SYNTHESISED
     assert told["evidence"]["rule"] == {"false_reject_rate": 0.005, "confidence": 0.95}
     assert details(state, "model.challenger")[0]["evidence"] == {"said": told["said"], **told["evidence"]}
     assert bundle.load(state.bundles / kept.version).manifest["dataset"] == good.dataset
@@ -146,15 +161,23 @@ def test_an_equal_model_becomes_challenger_and_the_champion_goes_on_judging(
 @pytest.mark.parametrize(
     ("worse", "why"),
     [
-        ("dark", "rejects 40 of 40 good parts"),
-        ("blind", "synthesised defects, the champion"),
+        ("dark", "rejects 24 of 24 good parts"),
+        ("few", "synthesised defects, the champion"),
+        ("blind", "catches 0 of "),
         ("diverged", "no finite numbers: the training has diverged"),
     ],
 )
 def test_a_model_that_is_worse_is_registered_and_nothing_else(
-    state: Runtime, champion: str, equal: Trained, dark: Trained, good: Snapshot, worse: str, why: str
+    state: Runtime,
+    champion: str,
+    equal: Trained,
+    dark: Trained,
+    few: Trained,
+    good: Snapshot,
+    worse: str,
+    why: str,
 ) -> None:
-    made = dark if worse == "dark" else blind(equal) if worse == "blind" else diverged(equal)
+    made = {"dark": dark, "few": few, "blind": blind(equal), "diverged": diverged(equal)}[worse]
     kept, run = keep(state, made, good)
     assert aliases(state) == (champion, None)
     assert (run.state, run.model_version, run.gate_passed) == ("succeeded", kept.version, False)
