@@ -22,7 +22,7 @@ from db.reviewed import Defect
 from db.tables import GoldenSample, ModelVersion
 from model import bundle, gate
 from model.bundle import Bundle, BundleError
-from model.gate import Decision, HoldOutError, Rule, Trial
+from model.gate import HoldOutError, Rule, Trial
 from model.scoring import Scorer
 from model.synthesis import put_defects
 from workers.runtime import Runtime
@@ -102,8 +102,8 @@ def examine(
     if sitting.not_finite:
         reason = f"{sitting.not_finite} of its scores are no finite numbers: the training has diverged"
         return Examined(False, (reason,), champion, evidence)
-    decision = _decided(trials, target, asked)
-    return Examined(decision.passed, decision.reasons, champion, evidence | decision.evidence)
+    passed, said, counts = _decided(trials, target, asked)
+    return Examined(passed, said, champion, evidence | counts)
 
 
 def _scorers(
@@ -143,7 +143,7 @@ def _trials(sitting: Sitting, snapshot: Snapshot, asked: _Asked, target: float) 
         sitting.scored(GOLDEN, sitting.stored(GOLDEN, hashes)),
         strict=True,
     )
-    trials = []
+    trials: list[Trial] = []
     for scorer, of_good, of_found, of_made, of_golden in of_each:
         own = threshold = scorer.threshold
         if trials:  # the champion, which may have got out of step with the line
@@ -168,14 +168,15 @@ def _trials(sitting: Sitting, snapshot: Snapshot, asked: _Asked, target: float) 
     return trials
 
 
-def _decided(trials: Sequence[Trial], target: float, asked: _Asked) -> Decision:
+def _decided(
+    trials: Sequence[Trial], target: float, asked: _Asked
+) -> tuple[bool | None, tuple[str, ...], dict[str, Any]]:
+    """Give whether the candidate passes, why, and the counts; None where nothing tells of a first model."""
     candidate, champion = trials[0], trials[1] if len(trials) > 1 else None
     try:
         decision = gate.decide(candidate, champion, target, Rule(confidence=asked.rules.confidence))
     except HoldOutError as error:
         wrong = tuple(f"golden sample {name}: {why}" for name, why in candidate.golden_wrong.items())
         unknown = champion is None and not wrong
-        return Decision(None if unknown else False, (*wrong, str(error)), {})
-    return Decision(
-        decision.passed, decision.reasons, {**decision.evidence, "golden_samples": len(asked.golden)}
-    )
+        return None if unknown else False, (*wrong, str(error)), {}
+    return decision.passed, decision.reasons, {**decision.evidence, "golden_samples": len(asked.golden)}

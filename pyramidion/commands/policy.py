@@ -67,7 +67,7 @@ def policy(
         "retrain_on_drift": retrain_on_drift,
         "hold_on_golden": hold_on_golden,
     }
-    changes = {name: value for name, value in given.items() if value is not None}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if default_false_reject_rate:
         changes["false_reject_rate"] = None
     context = open_context()
