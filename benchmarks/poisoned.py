@@ -1,6 +1,6 @@
 """What a training is worth whose good images are partly defective, and nobody has reviewed them.
 
-    python -m benchmarks.poisoned [--parts 300] [--share 0.05] [--size 128] [--json]
+    python -m benchmarks.poisoned [--parts 300] [--share 0.05] [--size 128] [--arms clean blind] [--json]
 
 A first model judges simulated parts of three products, and each is trained again on what came of it, through
 the real snapshot, training and gate, on a database of its own:
@@ -163,23 +163,22 @@ def runtime(folder: Path) -> Iterator[Runtime]:
         yield Runtime(settings, sessions, reading, store, folder / "bundles", "cpu", threads)
 
 
-def run(count: int, share: float, size: int, config: TrainConfig | None = None) -> dict[str, Any]:
-    """Measure all arms; `config` is the first model's, which its successors take over."""
-    config = config or TrainConfig(size=(size, size))
-    first = training.train([data for data, _ in parts(1, size, FIRST)], config)
+def run(count: int, share: float, size: int, arms: Sequence[str]) -> dict[str, Any]:
+    """Measure the arms; those that are poisoned are compared with the clean one, where it is among them."""
+    first = training.train([data for data, _ in parts(1, size, FIRST)], TrainConfig(size=(size, size)))
     tests = {
         "good": [data for data, _ in parts(3, size, TESTED)],
         "defects": [data for data, _ in parts(4, size, TESTED, TESTED)],
     }
     report: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder, runtime(Path(folder)) as state:
-        for arm in ARMS:
+        for arm in arms:
             line = parts(2, size, count, 0 if arm == "clean" else round(share * count))
             made = produce(state, arm, first, line)
             if not report:
                 report["first"] = measured(state, made["version"], tests)
             report[arm] = retrain(state, arm, made, tests)
-    for arm in ARMS[1:]:
+    for arm in report.keys() & set(ARMS[1:]) if "clean" in report else ():
         lost = report["clean"]["recall"] - report[arm]["recall"]
         report[arm]["recall_lost"] = round(lost, 4)
         report[arm]["holds"] = lost <= ALLOWED or report[arm]["gate_passed"] is False
@@ -193,9 +192,10 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=300, help="that each training may choose from")
     parser.add_argument("--share", type=float, default=0.05, help="of them that are defective")
     parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    report = run(options.parts, options.share, options.size)
+    report = run(options.parts, options.share, options.size, options.arms)
     if options.json:
         print(json.dumps(report, indent=2))
         return

@@ -1,8 +1,8 @@
 """The threshold, from scores of held-out good images only."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
@@ -50,6 +50,20 @@ def calibrate(scores: Sequence[float], target_rate: float) -> Calibration:
     )
     threshold = max(float(values[-1]), _prediction_limit(values, target_rate))
     return Calibration(threshold, TAIL, target_rate, guaranteed, count, note)
+
+
+def trimmed(scores: Sequence[float], without: Collection[int], target_rate: float) -> Calibration:
+    """Calibrate without some of the scores, which may be defects' (their indices).
+
+    If they are good images' after all, so many more are rejected: that is part of what is guaranteed.
+    """
+    kept = [score for i, score in enumerate(scores) if i not in without]
+    calibration = calibrate(kept, target_rate)
+    if not without:
+        return calibration
+    guaranteed = calibration.guaranteed_rate + len(without) / len(scores)
+    note = f"{calibration.note}; {len(without)} more were left out for scores far above the others"
+    return replace(calibration, guaranteed_rate=guaranteed, note=note)
 
 
 def _prediction_limit(values: np.ndarray, rate: float) -> float:

@@ -27,6 +27,7 @@ class GoodImages:
     calibrate: list[Pixels]
     channels: int
     sha256: str  # of the files' sorted hashes
+    calibrate_at: list[int]  # the places of `calibrate` among the images that were given
     groups_sha256: str | None  # of their groups, in the same order; None where each file is its own
 
     @property
@@ -82,6 +83,7 @@ def read_good(
         validate=[arrays[i] for i in validate],
         calibrate=[arrays[i] for i in calibrate],
         channels=channels,
+        calibrate_at=[places[hashes[i]] for i in calibrate],
         sha256=hashlib.sha256("".join(hashes).encode()).hexdigest(),
         groups_sha256=None if groups is None else hashlib.sha256("\n".join(named).encode()).hexdigest(),
     )

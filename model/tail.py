@@ -3,7 +3,8 @@
 A robust rule, since what it looks for is in the data: up to a quarter of a window may be anything.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import numpy as np
@@ -31,3 +32,13 @@ def height(scores: Sequence[float]) -> NDArray[np.float64]:
         middle, upper = np.quantile(window, [0.5, 0.75])
         heights.append((window - middle) / max((upper - middle) / _TO_SIGMA, _LEAST_SPREAD))
     return np.concatenate(heights)
+
+
+def far(scores: Sequence[float], most: float, trusted: Collection[int] = ()) -> list[int]:
+    """Give the indices of scores that lie beyond, highest first, a share `most` of all at most (rounded up).
+
+    None of those that are `trusted`.
+    """
+    heights = height(scores)
+    found = [i for i in np.argsort(-heights, kind="stable").tolist() if i not in trusted]
+    return [i for i in found if heights[i] > BEYOND][: math.ceil(most * len(heights))]

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model import checkpoint, drift
+from model import checkpoint, drift, tail
 from model.appearance import look
 from model.augmentation import AUTO, Measured, choose, multiply, named
-from model.calibration import Calibration, calibrate
+from model.calibration import Calibration, trimmed
 from model.config import Progress, TrainConfig, TrainingStoppedError, Watch
 from model.dataset import GoodImages, TooFewImagesError, read_good
 from model.detector import Detector
@@ -90,12 +90,18 @@ def train(
     checkpoints: Path | None = None,
     groups: Sequence[str] | None = None,
     processes: int = 1,
+    trim: float = 0.0,
+    trusted: Collection[int] = (),
 ) -> Trained:
     """Train on image files of good parts.
 
     `groups` names the group of each image, such as a part's serial: images of one group only fit, only
     validate, or only calibrate. Without it, each file is its own group. Several `processes` fit together,
     each on a CUDA device of its own, or on the processor (`model.together`).
+
+    Where nobody has looked at the images, some may be defects, and one among those that calibrate sets a
+    threshold that lets its like pass. With `trim`, up to that share of these is left out for a score far
+    above the others (`model.tail`); none of the images whose places are in `trusted`.
 
     The same files in any order with the same seed, device and library versions give the same weights. With
     a folder `checkpoints`, a training that was stopped or killed goes on from its last whole epoch when the
@@ -122,7 +128,8 @@ def train(
     scores = [scored.score for scored in judge_alone(for_scoring(detector, place), good.calibrate, place)]
     if not all(map(math.isfinite, scores)):
         raise UselessModelError(config.seed)
-    calibration = calibrate(scores, config.false_reject_rate)
+    high = tail.far(scores, trim, [i for i, at in enumerate(good.calibrate_at) if at in trusted])
+    calibration = trimmed(scores, high, config.false_reject_rate)
     facts = TrainingFacts(
         images=good.count,
         fitted=len(good.fit),

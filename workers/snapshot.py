@@ -23,12 +23,16 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """`dataset` is the hash that the model's manifest states; `groups` names each image's group, in order."""
+    """`dataset` is the hash that the model's manifest states; `groups` names each image's group, in order.
+
+    `trusted` are the places of those to train on that people called good.
+    """
 
     dataset: str
     train: list[bytes]
     groups: list[str]
     hold_out: list[HeldOut]
+    trusted: frozenset[int] = frozenset()
 
 
 def of_run(state: Runtime, pulse: Pulse) -> Snapshot:
@@ -72,4 +76,5 @@ def _read(state: Runtime, pulse: Pulse, dataset: str, entries: Sequence[Mapping[
         train=[blob for _, blob in trained],
         groups=[entry["group"] for entry, _ in trained],
         hold_out=[HeldOut(entry["id"], blob) for entry, blob in there if entry["part"] == HOLD_OUT],
+        trusted=frozenset(n for n, (entry, _) in enumerate(trained) if entry.get("trusted")),
     )

@@ -34,7 +34,10 @@ class TooAlikeError(TooFewImagesError):
 
 @dataclass(frozen=True)
 class Frozen:
-    """What db.datasets keeps: entries with id, sha256, group and part, by id; and the counts behind them."""
+    """What db.datasets keeps: entries with id, sha256, group and part, by id; and the counts behind them.
+
+    An entry that people called good says that it is `trusted`.
+    """
 
     entries: list[dict[str, Any]]
     summary: dict[str, Any]
@@ -106,7 +109,8 @@ def _frozen(choice: Choice, chosen: Sequence[Candidate], cut: Split, high: set[U
             continue
         part = HOLD_OUT if held_out else TRAIN
         stations[one.station][part] += 1
-        entries.append({"id": str(one.id), "sha256": one.sha256, "group": group, "part": part})
+        entry: dict[str, Any] = {"id": str(one.id), "sha256": one.sha256, "group": group, "part": part}
+        entries.append(entry | {"trusted": True} if one.trusted else entry)
     summary: dict[str, Any] = {
         "stations": {station: dict(stations[station]) for station in sorted(stations)},
         "left_out": {reason: number for reason, number in sorted(choice.left_out.items()) if number},

@@ -25,6 +25,7 @@ from workers import snapshot
 from workers.candidate import keep
 from workers.pulse import Pulse
 from workers.runtime import Runtime
+from workers.snapshot_settings import SnapshotSettings
 
 logger = get_task_logger(__name__)
 
@@ -95,6 +96,8 @@ def _train(state: Runtime, pulse: Pulse) -> None:
         stop=pulse.must_stop,
         checkpoints=checkpoints(),
         groups=taken.groups,
+        trim=SnapshotSettings().dataset_tail,
+        trusted=taken.trusted,
     )
     registered = keep(
         state,

@@ -46,6 +46,11 @@ def test_a_group_for_each_file_is_as_none_at_all(numbered: list[bytes]) -> None:
     assert read(numbered).groups_sha256 is None
 
 
+def test_the_places_of_those_that_calibrate_are_known(numbered: list[bytes]) -> None:
+    for good in (read(numbered), read(numbered, [f"{grey // 3}" for grey in range(60)])):
+        assert good.calibrate_at == greys(good)[2]  # the nth has the grey n
+
+
 def test_other_groups_are_another_training(numbered: list[bytes]) -> None:
     names = [f"{grey // 2}" for grey in range(60)], [f"{grey // 3}" for grey in range(60)]
     assert len({read(numbered, one).groups_sha256 for one in names}) == 2

@@ -39,3 +39,13 @@ def test_of_few_scores_nothing_is_said(number: int) -> None:
 def test_scores_that_are_all_equal_or_nothing_have_no_tail() -> None:
     assert tail.height([0.0] * 40).tolist() == [0.0] * 40
     assert tail.height([0.3] * 39 + [0.31])[-1] < tail.BEYOND
+
+
+def test_the_highest_are_named_so_many_at_most_and_none_that_is_trusted() -> None:
+    scores = list(good(60))
+    for place, score in [(3, 30.0), (8, 60.0), (40, 20.0), (50, 90.0)]:
+        scores[place] = score
+    assert tail.far(scores, 0.1) == [50, 8, 3, 40]
+    assert tail.far(scores, 0.1, {8}) == [50, 3, 40]
+    assert tail.far(scores, 2.5 / 60) == [50, 8, 3]
+    assert tail.far(scores, 0.0) == []

@@ -191,7 +191,7 @@ def test_a_checkpoint_belongs_to_its_images_and_settings(
 def test_a_checkpoint_of_another_network_or_device_is_another_training(quick: TrainConfig) -> None:
     cpu, cuda = torch.device("cpu"), torch.device("cuda:1")
     detector = preset("pyramid").build(quick, 1, 8)
-    good = GoodImages([], [], [], 1, "a" * 64, None)
+    good = GoodImages([], [], [], 1, "a" * 64, [], None)
     name = _name(quick, good, detector, cpu)
     assert name == _name(quick, good, preset("pyramid").build(quick, 1, 8), cpu)
     grouped = replace(good, groups_sha256="b" * 64)

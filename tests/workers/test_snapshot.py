@@ -185,6 +185,15 @@ def test_the_model_states_the_dataset_and_is_split_by_its_groups(
     monkeypatch.setattr("model.training.read_good", read)
     quick = training.TrainConfig(size=(64, 64), epochs=1, augment="none", options={"width": 4})
     monkeypatch.setattr(train, "config_of", lambda *_: quick)
+    monkeypatch.setenv("PYRAMIDION_DATASET_TAIL", "0.07")
+    asked: dict[str, Any] = {}
+    trained = training.train
+
+    def watched(*images: Any, **words: Any) -> Any:
+        asked.update(words)
+        return trained(*images, **words)
+
+    monkeypatch.setattr(training, "train", watched)
     pulse = take(runtime)
     with runtime.sessions.begin() as session:
         runs.give_back(session, pulse.held, "", counts=False)
@@ -196,6 +205,7 @@ def test_the_model_states_the_dataset_and_is_split_by_its_groups(
     assert run.dataset is not None
     assert sorted(str(one.get("dataset")) for one in manifests) == sorted([run.dataset, "None"])
     assert Counter(seen["groups"]) == {f"serial:{n}": 2 for n in range(12)}
+    assert (asked["trim"], asked["trusted"]) == (0.07, frozenset())
     assert {len(part) % 2 for part in (seen["good"].fit, seen["good"].validate)} == {0}
 
 
@@ -221,8 +231,12 @@ def test_what_people_called_bad_is_never_in_and_what_they_called_good_is(
         }
         words |= {"image_bytes": 1000, "image_width": 64, "image_height": 64, "image_format": "PNG"}
         session.add(GoldenSample(**words, image_sha256=golden, added_by="ada", added_at=now))
-    name = snapshot.of_run(runtime, take(runtime)).dataset
+    taken = snapshot.of_run(runtime, take(runtime))
+    name = taken.dataset
     assert {one["id"] for one in entries(runtime, name)} == {str(id_) for id_ in (*good[3:], rejected[0])}
+    trusted = [part(44)] if part(44) in taken.train else []  # else it is held out
+    assert [taken.train[place] for place in taken.trusted] == trusted
+    assert [one["id"] for one in entries(runtime, name) if "trusted" in one] == [str(rejected[0])]
     assert summary(runtime, name)["left_out"] == {"doubted": 2, "golden": 1}
 
 
