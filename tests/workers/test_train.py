@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import models, runs
+from db import inspections, models, runs
 from db.ids import uuid7
 from db.imagestore import ImageStore
 from db.settings import DatabaseSettings
@@ -69,13 +69,17 @@ def test_a_candidate_is_trained_on_ok_parts_and_does_not_judge(
     with runtime.sessions() as session:
         versions = models.versions(session, "plate")
         judging = models.champion(session, "plate")
+        good = inspections.count_ok(session, "plate", 100)
     assert judging is not None
     assert judging.id == champion
     candidate = next(one for one in versions if one.id != champion)
-    assert candidate.training_images == 12, "the part that was judged ng is not learnt from"
+    assert candidate.training_images == good <= 12, "a part that was judged ng is not learnt from"
     assert runtime.scorer(candidate).version == candidate.id
     assert (run.state, run.model_version) == ("succeeded", candidate.id)
     assert "epoch 4 of 4: loss" in run.log
+    assert run.gate_passed is False
+    assert run.gate_said is not None
+    assert "the hold-out has 0 good parts" in run.gate_said[0]
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -196,8 +200,10 @@ def test_a_run_that_is_cancelled_while_it_trains_leaves_no_model(
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_what_nobody_foresaw_fails_the_run_with_its_traceback(
-    runtime: Runtime, champion: str, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, champion: str, accept: Any, make_picture: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    judge(runtime, Delivery(accept([make_picture(seed) for seed in range(200, 212)]), datetime.now(UTC)))
+
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("CUDA error: an illegal memory access")
 
