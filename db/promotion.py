@@ -178,9 +178,11 @@ def _shown(session: Session, one: ModelAlias) -> tuple[int, int] | None:
         )
         .order_by(Event.id.desc())
     )
-    detail = session.scalars(query).first() or {}
-    reviewed = detail.get("evidence", {}).get("reviewed")
-    return None if reviewed is None else (reviewed["candidate_caught"], reviewed["defects"])
+    evidence = (session.scalars(query).first() or {}).get("evidence", {})
+    found = [evidence[kind] for kind in ("reviewed", "borderline") if kind in evidence]
+    if not found:
+        return None
+    return sum(one["candidate_caught"] for one in found), sum(one["defects"] for one in found)
 
 
 def awaits(session: Session, one: ModelAlias) -> Event | None:

@@ -46,12 +46,14 @@ class Trial:
 
     `good` maps good parts to whether they were rejected, `defects` maps sets of defects, such as `reviewed`
     and `synthesised`, to whether each was caught. `golden_wrong` names the golden samples that it gets wrong,
-    each with the reason. `threshold` is what its defects were told with, where that is not its own.
+    each with the reason. `borderline` are defects that the champion did not score clearly, which are told and
+    not asked. `threshold` is what its defects were told with, where that is not its own.
     """
 
     good: Mapping[str, bool]
     defects: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
     golden_wrong: Mapping[str, str] = field(default_factory=dict)
+    borderline: Mapping[str, bool] = field(default_factory=dict)
     threshold: float | None = None
 
 
@@ -102,6 +104,14 @@ def decide(
         )
     for kind in candidate.defects:
         _ask_defects(kind, candidate, champion, rule, refused, shown, evidence)
+    if champion is not None and candidate.borderline:
+        caught, before = sum(candidate.borderline.values()), sum(champion.borderline.values())
+        number = len(candidate.borderline)
+        evidence["borderline"] = {"defects": number, "candidate_caught": caught, "champion_caught": before}
+        shown.append(
+            f"catches {caught} of {number} reviewed defects that the champion, which catches {before}, did not "
+            "score clearly: they are not asked for"
+        )
     return Decision(not refused, tuple(refused or shown), evidence)
 
 
@@ -168,6 +178,12 @@ def fair_threshold(good: Sequence[float], threshold: float, most: int) -> float:
     """Give the threshold, or the least above it that rejects (score > threshold) at most so many of them."""
     descending = sorted(good, reverse=True)
     return threshold if len(good) <= most else max(threshold, descending[most])
+
+
+def clearly_above(defects: Mapping[str, float], threshold: float, good: Sequence[float]) -> set[str]:
+    """Name the defects that score farther above the threshold than the median good part scores below it."""
+    margin = max(0.0, threshold - float(np.median(good))) if len(good) else 0.0
+    return {name for name, score in defects.items() if score > threshold + margin}
 
 
 def wilson_least(hits: int, number: int, confidence: float) -> float:

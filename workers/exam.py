@@ -7,6 +7,10 @@ defects that are put on those good parts, and golden samples.
 A good part is rejected where its score is above the threshold: that is what a threshold was calibrated for,
 whatever band around it is looked at by people. A defect is caught unless it is judged ok. A champion that
 rejects more of today's good parts than it may is asked for defects with the threshold that it would need.
+
+People mostly look at what the champion rejected, so it has caught nearly all defects that they know: also
+those that it caught by luck. A model that is as good catches others by luck. So what the champion scored as
+little above its threshold as good parts lie below it is told, not asked.
 """
 
 import math
@@ -135,10 +139,18 @@ def _trials(sitting: Sitting, snapshot: Snapshot, asked: _Asked, target: float) 
     found = [(str(one.inspection_id), one.image_sha256) for one in asked.defects]
     samples = {f"{one.station}/{one.name}": one for one in asked.golden}
     hashes = [(name, one.image_sha256) for name, one in samples.items()]
+    good_scores = sitting.scored(GOOD, good)
+    found_scores = sitting.scored(FOUND, sitting.stored(FOUND, found))
+    most = gate.most_by_chance(len(good_scores[0]), target, asked.rules.confidence)
+    clear = set(found_scores[0])
+    if len(sitting.scorers) > 1:
+        scores = list(good_scores[1].values())
+        fair = gate.fair_threshold(scores, sitting.scorers[1].threshold, most)
+        clear = gate.clearly_above(found_scores[1], fair, scores)
     of_each = zip(
         sitting.scorers,
-        sitting.scored(GOOD, good),
-        sitting.scored(FOUND, sitting.stored(FOUND, found)),
+        good_scores,
+        found_scores,
         sitting.scored(MADE, made),
         sitting.scored(GOLDEN, sitting.stored(GOLDEN, hashes)),
         strict=True,
@@ -147,15 +159,18 @@ def _trials(sitting: Sitting, snapshot: Snapshot, asked: _Asked, target: float) 
     for scorer, of_good, of_found, of_made, of_golden in of_each:
         own = threshold = scorer.threshold
         if trials:  # the champion, which may have got out of step with the line
-            most = gate.most_by_chance(len(of_good), target, asked.rules.confidence)
             threshold = gate.fair_threshold(list(of_good.values()), own, most)
+        asked_of, told_of = _split(of_found, clear)
         golden_said = {name: sitting.verdict(score, own) for name, score in of_golden.items()}
         trials.append(
             Trial(
                 good={name: score > own for name, score in of_good.items()},
                 defects={
                     kind: {name: sitting.verdict(score, threshold) != "ok" for name, score in scores.items()}
-                    for kind, scores in ((FOUND, of_found), (MADE, of_made))
+                    for kind, scores in ((FOUND, asked_of), (MADE, of_made))
+                },
+                borderline={
+                    name: sitting.verdict(score, threshold) != "ok" for name, score in told_of.items()
                 },
                 golden_wrong={
                     name: f"known to be {samples[name].expected}, judged {said}"
@@ -166,6 +181,11 @@ def _trials(sitting: Sitting, snapshot: Snapshot, asked: _Asked, target: float) 
             )
         )
     return trials
+
+
+def _split(scores: dict[str, float], clear: set[str]) -> tuple[dict[str, float], dict[str, float]]:
+    inside = {name: score for name, score in scores.items() if name in clear}
+    return inside, {name: score for name, score in scores.items() if name not in clear}
 
 
 def _decided(

@@ -152,7 +152,10 @@ def told(sessions: sessionmaker[Session], *kinds: str) -> list[Event]:
 def test_what_it_showed_the_gate_is_read_from_the_event(
     sessions: sessionmaker[Session], plant: ModelAlias, line: Any
 ) -> None:
-    shown = {"reviewed": {"candidate_caught": 2, "defects": 4}}
+    shown = {
+        "reviewed": {"candidate_caught": 1, "defects": 1},
+        "borderline": {"candidate_caught": 1, "defects": 3},
+    }
     one = challenge(sessions, register(sessions, 2), shown)
     line(one, *[("ok", "ok", None)] * 2, ("ng", "ok", "confirm"), ("ng", "ng", "confirm"))
     decision = settle(sessions, one)

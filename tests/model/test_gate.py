@@ -13,6 +13,7 @@ from model.gate import (
     HoldOutError,
     Rule,
     Trial,
+    clearly_above,
     decide,
     fair_threshold,
     most_by_chance,
@@ -127,3 +128,16 @@ def test_a_champion_that_rejects_too_much_is_taken_with_the_threshold_that_it_wo
     assert "the champion rejects 90 of them" in decision.reasons[1]
     assert "with a threshold of 1.25" in decision.reasons[1]
     assert decision.evidence["champion_threshold"] == 1.25
+
+
+def test_defects_that_the_champion_caught_by_a_hair_are_told_and_not_asked() -> None:
+    assert clearly_above({"hair": 1.2, "clear": 1.6, "missed": 0.9}, 1.0, [0.4, 0.5, 0.6]) == {"clear"}
+    good = {f"part {number}": False for number in range(100)}
+    found = {"reviewed": {f"clear {number}": True for number in range(30)}}
+    champion = Trial(good, found, borderline={f"hair {number}": True for number in range(20)})
+    candidate = Trial(good, found, borderline={f"hair {number}": number < 5 for number in range(20)})
+    decision = decide(candidate, champion, 0.01)
+    assert decision.passed
+    told = {"defects": 20, "candidate_caught": 5, "champion_caught": 20}
+    assert decision.evidence["borderline"] == told
+    assert any("catches 5 of 20 reviewed defects" in reason for reason in decision.reasons)
