@@ -109,8 +109,8 @@ def decide(
         number = len(candidate.borderline)
         evidence["borderline"] = {"defects": number, "candidate_caught": caught, "champion_caught": before}
         shown.append(
-            f"catches {caught} of {number} reviewed defects that the champion, which catches {before}, did not "
-            "score clearly: they are not asked for"
+            f"catches {caught} of {number} reviewed defects that the champion, which catches {before}, did "
+            "not score clearly: they are not asked for"
         )
     return Decision(not refused, tuple(refused or shown), evidence)
 
