@@ -17,6 +17,7 @@ from pyramidion.simulation import DEFECT_RATE, LINE, STATION
 PRODUCT: Final = "demo-ageing"
 NEW, FADING, OLD, AFTER = "new lamp", "lamp fades", "old lamp", "new model"
 STAGES: Final = (NEW, FADING, OLD, AFTER)
+_MANY: Final = 0.4  # defective of the parts that pass twice: recall is compared on them
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Plan:
 
     parts: int = 200
     rate: float = 10.0
-    light: float = 0.8
+    light: float = 0.7
     size: int = 128
     patience_s: float = 600.0
 
@@ -49,12 +50,12 @@ class Line:
         def fades(index: int) -> float:
             return 1 - (1 - plan.light) * min(1, index / fading)
 
-        new = SimulatedLine(self.seed, size, DEFECT_RATE)
+        new = SimulatedLine(self.seed, size, _MANY)
         yield from self._some(NEW, new, self.stop, plan.parts)
         old = SimulatedLine(self.seed + 1, size, DEFECT_RATE, light=fades)
         yield from self._some(FADING, old, self.stop, fading)
         yield from self._some(OLD, old, self.over, None, fading)
-        again = SimulatedLine(self.seed, size, DEFECT_RATE, light=plan.light)
+        again = SimulatedLine(self.seed, size, _MANY, light=plan.light)
         yield from self._some(AFTER, again, self.stop, plan.parts)
 
     def _some(

@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
+from db import promotion
 from db.history import Row
-from pyramidion.ageing.line import PRODUCT, STAGES, Line
+from pyramidion.ageing.line import AFTER, NEW, PRODUCT, STAGES, Line
 from pyramidion.ageing.story import Told
+
+_CONFIDENCE: Final = 0.95
+_MAY_LOSE: Final = 0.02  # of recall
 
 
 def judged_between(rows: list[Row], begin: datetime | None, end: datetime | None) -> int:
@@ -68,7 +72,22 @@ def _point(rows: list[Row], line: Line, since: datetime) -> Point:
     )
 
 
-def as_json(rows: list[Row], line: Line, told: Told, stretch: int) -> dict[str, Any]:
+def met(stages: dict[str, Point], target_rate: float) -> dict[str, bool | None]:
+    """Say whether false rejects fell to the target, as far as chance tells, and recall stayed; None: unknown.
+
+    Recall is that of the same parts with the same defects, under the new lamp and, at the end, under the old.
+    """
+    start, end = stages.get(NEW), stages.get(AFTER)
+    if start is None or end is None or start.caught.rate is None or end.caught.rate is None:
+        return {"false_rejects": None, "recall": None}
+    most = promotion.most_by_chance(end.false_rejects.of, target_rate, _CONFIDENCE)
+    return {
+        "false_rejects": end.false_rejects.hits <= most,
+        "recall": end.caught.rate >= start.caught.rate - _MAY_LOSE,
+    }
+
+
+def as_json(rows: list[Row], line: Line, told: Told, target_rate: float, stretch: int) -> dict[str, Any]:
     """Give the report: by stage, the story with its times, and the curve."""
     stages = by_stage(rows, line)
     begin = rows[0].captured_at if rows else None
@@ -102,6 +121,7 @@ def as_json(rows: list[Row], line: Line, told: Told, stretch: int) -> dict[str, 
         "promoted_after_s": after(told.promoted_at),
         "promoted_by": told.promoted_by,
         "why_not": told.why_not,
+        "met": met(stages, target_rate),
         "curve": [_as_json(point) for point in curve(rows, line, stretch)],
     }
 

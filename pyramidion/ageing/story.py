@@ -6,20 +6,22 @@ and is promoted.
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from threading import Event, Thread
+from threading import Event
 from typing import Final
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db import alarms, history, models, policies, promotion, reviews, runs, schedules
 from db.history import Row
 from db.matching import Filter
 from db.policies import Rules
-from db.tables import CHAMPION, Alarm, ModelAlias, TrainingRun
+from db.tables import CHAMPION, Alarm, ModelAlias, Rescore, Result, TrainingRun
 from pyramidion.ageing.line import OLD, PRODUCT, Line, Plan
 from pyramidion.context import Context
 from pyramidion.intake import await_verdicts, take_in
@@ -58,14 +60,14 @@ def play(
 ) -> tuple[Line, Told]:
     """Let the parts pass and the story happen; ends when all are judged, or nothing moves any more."""
     line, told = Line(plan, seed, lot, stop), Told()
-    watching = Thread(target=_watch, args=(context, line, told, say), daemon=True)
-    watching.start()
-    try:
-        take_in(context, STATION, line.frames(), stop)
-    finally:
-        line.over.set()
+    with ThreadPoolExecutor(1) as beside:
+        watching = beside.submit(_watch, context, line, told, say)
+        try:
+            take_in(context, STATION, line.frames(), stop)
+        finally:
+            line.over.set()
+        watching.result(_STALLED_S)
     await_verdicts(lambda: _pending(context, line), stop, stalled_s=_STALLED_S)
-    watching.join(_STALLED_S)
     return line, told
 
 
@@ -80,7 +82,14 @@ def _pending(context: Context, line: Line) -> int:
 
 
 def _watch(context: Context, line: Line, told: Told, say: Callable[[str], None]) -> None:
-    """Review what was rejected, and move the story on."""
+    """Review what was rejected, and move the story on; without it the old lamp's parts would never end."""
+    try:
+        _tell(context, line, told, say)
+    finally:
+        line.over.set()
+
+
+def _tell(context: Context, line: Line, told: Told, say: Callable[[str], None]) -> None:
     reviewed: set[UUID] = set()
     first = _champion(context)
     deadline: float | None = None
@@ -147,7 +156,7 @@ def _move_on(
         if run.gate_passed is False:
             return "the gate refused the candidate: " + "; ".join(run.gate_said or [])
         if run.state == "succeeded":
-            _follow(session, told, run, first, say)
+            return _follow(session, line, told, run, first, say)
     return None
 
 
@@ -160,8 +169,13 @@ def _hear_alarm(session: Session, line: Line, told: Told, say: Callable[[str], N
 
 
 def _follow(
-    session: Session, told: Told, run: TrainingRun, first: str | None, say: Callable[[str], None]
-) -> None:
+    session: Session,
+    line: Line,
+    told: Told,
+    run: TrainingRun,
+    first: str | None,
+    say: Callable[[str], None],
+) -> str | None:
     """See what becomes of the run's model; where a person is asked, be that person."""
     if told.challenger is None:
         told.challenger = run.model_version
@@ -171,9 +185,28 @@ def _follow(
     if challenger is not None and waits is not None:
         told.awaited = tuple(waits.detail["why"])
         say("shadow   asks a person: " + "; ".join(told.awaited))
-        why = "compared both models' maps where they disagree"
+        before, after = _right(session, line, challenger.model_version)
+        if after <= before:
+            return f"the engineer found the champion right {before} times, and the challenger {after} times"
+        why = f"of the parts that both judged, it is right about {after}, the champion about {before}"
         models.set_champion(session, PRODUCT, challenger.model_version, ENGINEER, why)
     champion = session.get_one(ModelAlias, (PRODUCT, CHAMPION), populate_existing=True)
     if champion.model_version != first:
         told.promoted_at, told.promoted_by = champion.changed_at, champion.changed_by
         say(f"promoted {champion.model_version[:12]} by {champion.changed_by}")
+    return None
+
+
+def _right(session: Session, line: Line, challenger: str) -> tuple[int, int]:
+    """Count how often the champion and the challenger were right, as an engineer who looks at the parts."""
+    query = (
+        select(Rescore.inspection_id, Result.verdict, Rescore.verdict)
+        .join(Result, Result.inspection_id == Rescore.inspection_id)
+        .where(Rescore.model_version == challenger, Rescore.origin == "shadow")
+    )
+    before = after = 0
+    for id_, stands, said in session.execute(query):
+        good = line.truth[id_][1] is None
+        before += (stands == "ok") == good
+        after += (said == "ok") == good
+    return before, after

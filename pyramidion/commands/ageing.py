@@ -25,6 +25,7 @@ _HURRY: Final = {
     "PYRAMIDION_DATASET_IMAGES": "300",
     "PYRAMIDION_TRAINING_NICE": "0",  # the line leaves the processor time enough
 }
+_ANSWERS: Final = {True: "yes", False: "no", None: "not known"}
 _MODEL_SIZE: Final = 96  # pixels a side, which the new model has as well: trained in a minute or two
 
 
@@ -44,7 +45,7 @@ def show(
     seed: int,
     as_json: bool,
 ) -> bool:
-    """Train, let the lamp fade, report; says whether every part was judged and a new model promoted."""
+    """Train, let the lamp fade, report; says whether all were judged, and by a model that is as good."""
     from model.config import TrainConfig
     from pyramidion.ageing import picture, report, story
     from pyramidion.ageing.line import PRODUCT, Plan
@@ -63,7 +64,7 @@ def show(
     lot = f"demo-{datetime.now(UTC):%Y%m%dT%H%M%S}"
     line, told = story.play(context, plan, seed + 1, lot, stop, _say)
     rows = story.verdicts(context, lot)
-    said = report.as_json(rows, line, told, stretch=max(10, parts // 5))
+    said = report.as_json(rows, line, told, config.false_reject_rate, stretch=max(10, parts // 5))
     file = DatabaseSettings().home / f"{lot}.svg"
     picture.draw(said, file)
     said["picture"] = str(file)
@@ -71,7 +72,7 @@ def show(
         print_json(said)
     else:
         _print(said, file)
-    return said["pending"] == 0 and said["promoted_after_s"] is not None
+    return said["pending"] == 0 and said["promoted_after_s"] is not None and all(said["met"].values())
 
 
 def _say(line: str) -> None:
@@ -103,6 +104,8 @@ def _print(said: dict[str, Any], file: Path) -> None:
         _tell("a person was asked: " + "; ".join(said["awaited"]))
     if said["promoted_after_s"] is not None:
         _tell(f"promoted after {said['promoted_after_s']} s by {said['promoted_by']}")
+    for name, what in (("false_rejects", "false rejects fell to target"), ("recall", "recall stayed")):
+        _tell(f"{what}: {_ANSWERS[said['met'][name]]}")
     if said["why_not"]:
         _tell(f"nothing was promoted: {said['why_not']}")
     _tell(f"the curve: {file}")
