@@ -31,13 +31,17 @@ class GoldenError(Exception):
 
 @dataclass(frozen=True)
 class StoredImage:
-    """An image that is in the image store; `width` and `height` are those of the image turned upright."""
+    """An image that is in the image store; `width` and `height` are those of the image turned upright.
+
+    `inspection` is the one that it was taken of, if any: other images of its part are not trained on.
+    """
 
     sha256: str
     bytes: int
     width: int
     height: int
     format: str
+    inspection: UUID | None = None
 
 
 def label(name: str) -> str:
@@ -81,7 +85,10 @@ def add(
             f"that one (`pyramidion golden retire {product} {station} {name} --why ...`)"
         )
     told = {"sample": str(added), "station": station, "name": name, "expected": expected}
-    events.record(session, ADDED, by, product, told | {"image_sha256": image.sha256})
+    told["image_sha256"] = image.sha256
+    if image.inspection is not None:
+        told["inspection"] = str(image.inspection)
+    events.record(session, ADDED, by, product, told)
     return session.get_one(GoldenSample, added)
 
 
@@ -106,7 +113,7 @@ def retire(session: Session, product: str, station: str, name: str, by: str, why
     events.record(session, RETIRED, by, product, told)
     alarm = alarms.is_open(session, product, station, label(name))
     if alarm is not None and not alarm.holds:
-        alarms.close(session, alarm.id, by, f"the sample was retired: {why}")
+        alarms.close_unless_closed(session, alarm.id, by, f"the sample was retired: {why}")
     return sample
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.ids import first_id, uuid7_time
@@ -14,7 +14,7 @@ from db.insert import insert_missing
 from db.ledger import released
 from db.ledger.facts import Kind
 from db.ledger.released import IMAGE, is_let_go
-from db.reviewed import newest
+from db.reviewed import newest, passed_for_good
 from db.tables import CHAMPION, Attempt, GoldenTrial, Inspection, ModelAlias, Product, Result, Review, Station
 from db.text import readable, require_name
 
@@ -196,9 +196,10 @@ def _waiting(row: Inspection, attempt: Attempt, deadline_ms: int | None) -> Wait
 
 
 def count_ok(session: Session, product: str, limit: int, since: datetime | None = None) -> int:
-    """Count the product's parts that were judged ok, those captured since a time where one is given.
+    """Count the product's good parts, those captured since a time where one is given; up to `limit`.
 
-    Without those that their newest review overrules, or is not sure of, and golden samples; up to `limit`.
+    Good is what was judged ok, or rejected and overruled. Without what their newest review doubts otherwise,
+    and golden samples.
     """
     doubted = select(Review.inspection_id).where(newest(), Review.verdict != "confirm")
     query = (
@@ -206,8 +207,8 @@ def count_ok(session: Session, product: str, limit: int, since: datetime | None 
         .join(Result, Result.inspection_id == Inspection.id)
         .where(
             Inspection.product == product,
-            Result.verdict == "ok",
-            Inspection.id.not_in(doubted),
+            passed_for_good(),
+            or_(Result.verdict == "ng", Inspection.id.not_in(doubted)),
             ~exists().where(GoldenTrial.inspection_id == Inspection.id),
             ~is_let_go(IMAGE, Inspection.id),
         )

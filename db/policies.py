@@ -1,11 +1,12 @@
 """What a product asks of a new model, and who lets it judge."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
 from sqlalchemy.orm import Session
 
-from db import approvals, clock, events, inspections
+from db import approvals, clock, events, inspections, models
 from db.insert import insert_into
 from db.tables import Policy
 
@@ -51,16 +52,24 @@ def of(session: Session, product: str) -> Rules:
 
 
 def change(
-    session: Session, product: str, rules: Rules, by: str, signature: dict[str, Any] | None = None
+    session: Session,
+    product: str,
+    changes: Rules | Mapping[str, Any],
+    by: str,
+    signature: dict[str, Any] | None = None,
 ) -> None:
     """Let other rules hold from now on, and leave the event, which is signed.
 
-    `signature` is what db.signatures gives. Raises UnknownProductError, and
+    `changes` names those to change, so that two people may change different ones at once; Rules change all.
+    `signature` is what db.signatures gives. Raises UnknownProductError, ValueError for what is no rule, and
     db.approvals.SignatureRequiredError.
     """
     approvals.require("policy", signature)
     inspections.require_product(session, product)
+    models.lock(session, product)
+    session.expire_all()  # what was read before the lock may be old by now
     before = of(session, product)
+    rules = changes if isinstance(changes, Rules) else replace(before, **changes)
     if before == rules:
         return
     values: dict[str, Any] = {**asdict(rules), "changed_by": by, "changed_at": clock.now(session)}

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from db.ledger.released import IMAGE, is_let_go
@@ -20,6 +20,21 @@ def newest() -> ColumnElement[bool]:
     """Say of a review that its inspection has no newer one: a change of mind is a new row."""
     newer = aliased(Review)
     return ~select(newer.id).where(newer.inspection_id == Review.inspection_id, newer.id > Review.id).exists()
+
+
+def passed_for_good() -> ColumnElement[bool]:
+    """Say of an inspection and its result that it was judged ok, or rejected and overruled by a person.
+
+    A verdict of inconclusive or error can't be overruled (db.reviews): nobody ever said that it was good. An
+    ok that a person doubts is the caller's to leave out.
+    """
+    overruled = (
+        select(Review.inspection_id)
+        .where(Review.inspection_id == Inspection.id, newest(), Review.verdict == "overrule")
+        .correlate(Inspection)
+        .exists()
+    )
+    return or_(Result.verdict == "ok", and_(Result.verdict == "ng", overruled))
 
 
 def defects(session: Session, product: str, limit: int) -> list[Defect]:

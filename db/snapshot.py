@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Select, and_, or_, select
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from db.engine import one_by_one
+from db.golden import ADDED
 from db.ledger.released import IMAGE, is_let_go
-from db.reviewed import newest
-from db.tables import GoldenSample, GoldenTrial, Inspection, Result, Review, Station
+from db.reviewed import newest, passed_for_good
+from db.tables import Event, GoldenSample, GoldenTrial, Inspection, Result, Review, Station
 
+_SHOTS = 20  # a serial of more images is not one part's name
 _DOUBTED = 20_000  # hashes of images that people doubt: the newest reviews
 
 
@@ -21,7 +23,7 @@ class Candidate:
     """An image that was judged ok, or that a person called good.
 
     `trusted` is what a person called good. `score` and `model_version` are those of the verdict. `against`
-    says why it may not be trained on: a person doubts it, or it is a golden sample's.
+    says why it may not be trained on: a person doubts it, or it shows a golden sample.
     """
 
     id: UUID
@@ -53,11 +55,13 @@ def stretches(
     found = {}
     with one_by_one(session):
         doubted, golden = _doubted(session, product), _golden(session)
+        parts = _golden_parts(session, product)
         for station in stations:
             query = _candidates(product, station)
             newer = query.order_by(Inspection.id.desc()).limit(newest_images)
             older = query.order_by(Inspection.id).limit(oldest_images)
-            found[station] = Stretch(*(list(_read(session, one, doubted, golden)) for one in (newer, older)))
+            ways = (_read(session, one, doubted, golden, parts) for one in (newer, older))
+            found[station] = Stretch(*map(list, ways))
     return found
 
 
@@ -78,8 +82,6 @@ def _candidates(product: str, station: str) -> Select[Any]:
         .scalar_subquery()
     )
     tried = select(GoldenTrial.sample).where(GoldenTrial.inspection_id == Inspection.id).exists()
-    # A verdict of inconclusive or error can't be overruled (db.reviews): nobody ever said that it was good.
-    good = or_(Result.verdict == "ok", and_(Result.verdict == "ng", said == "overrule"))
     return (
         select(
             Inspection.id,
@@ -97,17 +99,19 @@ def _candidates(product: str, station: str) -> Select[Any]:
         .where(
             Inspection.product == product,
             Inspection.station == station,
-            good,
+            passed_for_good(),
             ~is_let_go(IMAGE, Inspection.id),
         )
     )
 
 
-def _read(session: Session, query: Select[Any], doubted: set[str], golden: set[str]) -> Iterator[Candidate]:
+def _read(
+    session: Session, query: Select[Any], doubted: set[str], golden: set[str], parts: set[str]
+) -> Iterator[Candidate]:
     for row in session.execute(query):
         against: Literal["doubted", "golden"] | None = None
         trusted = (row.verdict, row.said) in {("ok", "confirm"), ("ng", "overrule")}
-        if row.tried or row.image_sha256 in golden:
+        if row.tried or row.image_sha256 in golden or row.serial in parts:
             against = "golden"
         elif row.image_sha256 in doubted or not (trusted or row.said is None):
             against = "doubted"
@@ -147,3 +151,16 @@ def _doubted(session: Session, product: str) -> set[str]:
 def _golden(session: Session) -> set[str]:
     """Give the hashes of all golden samples, also of those that are retired, of whatever product."""
     return set(session.scalars(select(GoldenSample.image_sha256)))
+
+
+def _golden_parts(session: Session, product: str) -> set[str]:
+    """Give the serials of the parts of which an inspection's image was taken as a golden sample."""
+    added = select(Event.detail).where(Event.kind == ADDED, Event.subject == product)
+    taken = [UUID(one["inspection"]) for one in session.scalars(added) if "inspection" in one]
+    query = select(Inspection.serial).where(Inspection.id.in_(taken), Inspection.serial.is_not(None))
+    found = set()
+    for serial in session.scalars(query.distinct()).all():
+        shots = select(Inspection.id).where(Inspection.serial == serial).limit(_SHOTS + 1)
+        if (session.scalar(select(func.count()).select_from(shots.subquery())) or 0) <= _SHOTS:
+            found.add(str(serial))
+    return found

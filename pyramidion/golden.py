@@ -51,7 +51,7 @@ def of_inspection(context: Context, product: str, station: str, beginning: str) 
         gone = f"{detail.image_let_go:%Y-%m-%d %H:%M:%S} UTC"
         raise UserError(f"retention let the image of inspection {row.id} go at {gone}: give another one")
     image = StoredImage(
-        row.image_sha256, row.image_bytes, row.image_width, row.image_height, row.image_format
+        row.image_sha256, row.image_bytes, row.image_width, row.image_height, row.image_format, row.id
     )
     return context.store.get(row.image_sha256), image
 

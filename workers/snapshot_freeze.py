@@ -5,6 +5,7 @@ near-duplicate (workers.snapshot_choice, model.alike), what is held out (workers
 are too high to be trained on (model.tail, used here). docs/retraining.md tells them, ADR 0029 says why.
 """
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -109,7 +110,9 @@ def _frozen(choice: Choice, chosen: Sequence[Candidate], cut: Split, high: set[U
             continue
         part = HOLD_OUT if held_out else TRAIN
         stations[one.station][part] += 1
-        entry: dict[str, Any] = {"id": str(one.id), "sha256": one.sha256, "group": group, "part": part}
+        # Kept for ever, so without serials and lots, which retention lets go: a training asks what is equal.
+        named = hashlib.sha256(group.encode()).hexdigest()[:16]
+        entry: dict[str, Any] = {"id": str(one.id), "sha256": one.sha256, "group": named, "part": part}
         entries.append(entry | {"trusted": True} if one.trusted else entry)
     summary: dict[str, Any] = {
         "stations": {station: dict(stations[station]) for station in sorted(stations)},

@@ -12,7 +12,8 @@ class SnapshotSettings(Settings):
         default=1000,
         ge=20,
         le=20_000,
-        description="Images that a training run takes from the line at most, with those it holds out.",
+        description="Images that a training run takes from the line at most, with those it holds out. "
+        "They are held in memory meanwhile, as their files are.",
     )
     dataset_oldest: float = Field(
         default=0.2,

@@ -20,7 +20,7 @@ from db.ledger import lots_let_go, merkle, released
 from db.ledger.facts import Kind
 from db.ledger.released import ACT, IMAGE, MAP
 from db.retention import archive as archives
-from db.retention import months
+from db.retention import months, samples
 from db.retention.due import Act, Due, candidates, due
 from db.retention.images import remove_files
 from db.retention.policy import What, lock
@@ -77,6 +77,7 @@ def apply(
     for one in todo:
         if one.what != "rows":
             yield from _let_go(reading, sessions, one, actor, signature, turn)
+    samples.remove_files(reading, sessions, store, actor, turn)
     if not remove_files(reading, sessions, store, actor, turn):
         return  # rows name the images that are still to be removed
     busy: list[datetime] = []

@@ -21,7 +21,7 @@ from db.tables import Event, Inspection, ReleasedFact
 REMOVED: Final = "retention.images_removed"  # the kind of the event
 # Whoever stores an image that is there already makes it new after half of that (db.imagestore): what is
 # younger may belong to an inspection whose row is about to be committed.
-_YOUNG: Final = timedelta(days=1)
+YOUNG: Final = timedelta(days=1)
 _FILES_AT_ONCE: Final = 500  # after so many a hold that was set meanwhile is heeded
 _IMAGES_AT_ONCE: Final = 20_000  # looked for among all inspections, which are read for it from end to end
 
@@ -102,7 +102,7 @@ def _unfinished(reading: sessionmaker[Session]) -> Iterator[list[UUID]]:
 
 
 def _unneeded(session: Session, acts: Sequence[UUID]) -> _Files:
-    old = datetime.now(UTC) - _YOUNG
+    old = datetime.now(UTC) - YOUNG
     named = (
         select(ReleasedFact.act, Inspection.image_sha256)
         .join(Inspection, Inspection.id == ReleasedFact.fact)

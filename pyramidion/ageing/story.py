@@ -20,7 +20,6 @@ from sqlalchemy.orm import Session
 from db import alarms, history, models, policies, promotion, reviews, runs, schedules
 from db.history import Row
 from db.matching import Filter
-from db.policies import Rules
 from db.tables import CHAMPION, Alarm, ModelAlias, Rescore, Result, TrainingRun
 from pyramidion.ageing.line import OLD, PRODUCT, Line, Plan
 from pyramidion.context import Context
@@ -50,7 +49,7 @@ class Told:
 
 def set_up(context: Context, plan: Plan) -> None:
     """Let the product promote by itself what passes the gate and agrees in its shadow."""
-    rules = Rules(promotion="automatic", shadow_share=1.0, shadow_images=max(30, plan.parts // 4))
+    rules = {"promotion": "automatic", "shadow_share": 1.0, "shadow_images": max(30, plan.parts // 4)}
     with context.sessions.begin() as session:
         policies.change(session, PRODUCT, rules, "demo")
 

@@ -79,7 +79,9 @@ class _Map:
 def _save(
     context: "Context", found: "list[Disagreement]", version: str, folder: Path
 ) -> "dict[UUID, dict[str, str]]":
-    """Draw what can be drawn, and say what can't: retention may have let image or map go."""
+    """Draw what can be drawn, and say what can't: image or map may have been let go, or lost."""
+    from db.imagestore import CorruptBlobError, MissingBlobError
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -87,15 +89,18 @@ def _save(
     saved: dict[UUID, dict[str, str]] = {}
     for one in found:
         saved[one.inspection_id] = {}
-        image, maps = _maps(context, one.inspection_id, version)
+        try:
+            image, maps = _maps(context, one.inspection_id, version)
+        except (MissingBlobError, CorruptBlobError) as error:
+            _cannot(one.inspection_id, str(error))
+            continue
         for who, map_ in maps.items():
+            file = folder / f"{one.inspection_id}-{who}.png"
             if image is None or not map_.data:
                 what = "image" if image is None else f"{who}'s map"
-                err.print(f"{one.inspection_id}: its {what} is not kept", style="yellow", soft_wrap=True)
-                continue
-            file = folder / f"{one.inspection_id}-{who}.png"
-            _draw(image, map_, file)
-            saved[one.inspection_id][who] = str(file)
+                _cannot(one.inspection_id, f"its {what} is not kept")
+            elif _draw(image, map_, file):
+                saved[one.inspection_id][who] = str(file)
     return saved
 
 
@@ -116,13 +121,19 @@ def _maps(context: "Context", id_: "UUID", version: str) -> tuple[bytes | None, 
     return image, {"champion": champion, "challenger": challenger}
 
 
-def _draw(image: bytes, map_: _Map, file: Path) -> None:
+def _cannot(id_: "UUID", why: str) -> None:
+    err.print(f"{id_}: {why}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _draw(image: bytes, map_: _Map, file: Path) -> bool:
     from web.overlay import UndrawableError, side_by_side
 
     scale = map_.low or 0.0, map_.high or 0.0, map_.threshold or 0.0
     try:
         side_by_side(image, map_.data or b"", *scale, map_.regions).save(file)
     except UndrawableError as error:
-        raise UserError(f"{file.stem} cannot be drawn: {error}") from None
+        err.print(f"{file.stem} cannot be drawn: {error}", style="yellow", markup=False, soft_wrap=True)
+        return False
     except OSError as error:
         raise UserError(f"cannot write {file}: {error.strerror or error}") from None
+    return True

@@ -75,10 +75,12 @@ def policy(
         password = password_of(sign_as)
         with context.sessions.begin() as session:
             inspections.require_product(session, product)
-            rules = _changed(policies.of(session, product), changes)
             signature = signatures.approval(session, "policy", sign_as, password, "approval: policy")
             by = getpass.getuser() if signature is None else str(signature["user"])
-            policies.change(session, product, rules, by, signature)
+            try:
+                policies.change(session, product, changes, by, signature)
+            except ValueError as error:
+                raise UserError(f"{error}; nothing was changed") from None
     elif sign_as is not None:
         raise UserError("nothing to sign: without a change the policy is only shown")
     with context.reading() as session:
@@ -88,13 +90,6 @@ def policy(
         print_json({"product": product, **dataclasses.asdict(rules)})
     else:
         _show(product, rules)
-
-
-def _changed(rules: "Rules", changes: dict[str, Any]) -> "Rules":
-    try:
-        return dataclasses.replace(rules, **changes)
-    except ValueError as error:
-        raise UserError(f"{error}; nothing was changed") from None
 
 
 def _show(product: str, rules: "Rules") -> None:

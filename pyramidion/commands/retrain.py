@@ -22,7 +22,7 @@ def retrain(
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the run has ended.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run as one JSON document.")] = False,
 ) -> None:
-    """Ask a training worker for a new model of PRODUCT, of its newest parts that were judged ok.
+    """Ask a training worker for a new model of PRODUCT, of its parts that passed for good.
 
     One that passes the gate (`pyramidion policy`) becomes challenger, and scores beside the champion; where
     the product has none, it judges.
@@ -39,8 +39,9 @@ def retrain(
         good = inspections.count_ok(session, product, LEAST_IMAGES)
         if good < LEAST_IMAGES:
             raise UserError(
-                f"{product!r} has {good} parts that were judged ok, at least {LEAST_IMAGES} are needed: "
-                f"capture more, or train on a folder (`pyramidion train {product} --images DIR`)"
+                f"{product!r} has {good} parts that passed for good, at least {LEAST_IMAGES} are needed: "
+                "capture more, review what was rejected wrongly, or train on a folder "
+                f"(`pyramidion train {product} --images DIR`)"
             )
         run = runs.request(session, product, "on demand", getpass.getuser())
     try:

@@ -1,6 +1,8 @@
 """What a product asks of a new model, kept in each kind of database."""
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 
 import pytest
 from sqlalchemy import select
@@ -34,6 +36,29 @@ def test_rules_are_changed_with_an_event_and_else_the_defaults(
     assert [one.actor for one in found] == ["ada", "eve"]
     assert found[1].detail["before"]["false_reject_rate"] == 0.01
     assert found[1].detail["after"]["false_reject_rate"] is None
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)  # SQLite has one writer
+def test_two_changes_at_once_both_hold(sessions: sessionmaker[Session]) -> None:
+    with sessions.begin() as session:
+        models.ensure_product(session, "tile")
+
+    def change_too() -> None:
+        with sessions.begin() as session:
+            assert policies.of(session, "tile").shadow_images == Rules().shadow_images  # what is old by then
+            policies.change(session, "tile", {"shadow_images": 7}, "eve")
+
+    with ThreadPoolExecutor(1) as threads:
+        with sessions.begin() as session:
+            policies.change(session, "tile", {"hold_on_golden": True}, "ada")
+            other = threads.submit(change_too)
+            with pytest.raises(FutureTimeout):
+                other.result(0.5)
+        other.result(30)
+    with sessions() as session:
+        assert policies.of(session, "tile") == Rules(hold_on_golden=True, shadow_images=7)
+        (_, second) = session.scalars(select(Event).where(Event.kind == policies.CHANGED).order_by(Event.id))
+    assert second.detail["before"]["hold_on_golden"] is True
 
 
 def test_a_run_keeps_what_the_gate_said(sessions: sessionmaker[Session]) -> None:

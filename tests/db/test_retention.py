@@ -40,7 +40,7 @@ from db.ledger.seal import seal
 from db.ledger.settings import LedgerSettings
 from db.ledger.verify import Report, Wanted, verify
 from db.matching import Filter
-from db.retention import acts, images, policy
+from db.retention import acts, images, policy, samples
 from db.retention.due import Act, Due
 from db.retention.policy import RetentionError, Terms
 from db.settings import DatabaseSettings
@@ -94,12 +94,12 @@ class Line:
     def apply(self, *, age: timedelta = timedelta(days=2), archive: bool = False) -> list[Act]:
         """Seal, let go, seal. Blobs of the tests are new: they are made `age` older."""
         seal(self.engine, LedgerSettings())
-        young = images._YOUNG
-        images._YOUNG = young - age
+        young = images.YOUNG
+        images.YOUNG = young - age
         try:
             found = list(acts.apply(self.engine, self.store, "retention", archive=archive))
         finally:
-            images._YOUNG = young
+            images.YOUNG = young
         seal(self.engine, LedgerSettings())
         return found
 
@@ -304,6 +304,35 @@ def test_the_image_of_a_golden_sample_in_use_stays(line: Line) -> None:
     line.apply()
     assert (line.has_image(known), line.has_image(other)) == (True, False)
     assert line.verify().bad == []
+    with line.sessions.begin() as session:
+        golden.retire(session, "tile", "s1", "fine", "ada", "worn")
+    line.apply()
+    assert not line.has_image(known)
+    assert line.verify().bad == []
+
+
+def test_the_image_of_a_retired_sample_goes_once_nothing_needs_it(line: Line) -> None:
+    lone, shared = b"of a file, never sent", b"of a part that is kept"
+    kept = line.judged(image=shared)
+    line.store.put(lone)
+    with line.sessions.begin() as session:
+        for name, data in (("lone", lone), ("shared", shared)):
+            image = StoredImage(hashlib.sha256(data).hexdigest(), len(data), 8, 8, "PNG")
+            golden.add(session, "tile", "s1", name, "ok", image, "ada")
+            golden.retire(session, "tile", "s1", name, "ada", "worn")
+    sha256 = hashlib.sha256(lone).hexdigest()
+    line.apply(age=timedelta(0))
+    assert line.store.get(sha256) == lone  # stored today
+    line.apply()
+    with pytest.raises(MissingBlobError):
+        line.store.get(sha256)
+    assert line.has_image(kept)
+    line.policy(images_days=30)  # from now on it is the inspection's alone
+    line.apply()
+    assert not line.has_image(kept)
+    with line.sessions() as session:
+        told = session.scalars(select(Event.detail).where(Event.kind == samples.SETTLED)).all()
+    assert sorted(one["removed"] for one in told) == [False, True]
 
 
 def test_images_whose_removal_was_cut_short_are_removed_the_next_time(

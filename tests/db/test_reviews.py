@@ -76,6 +76,7 @@ def test_the_newest_review_counts_wherever_it_is_asked_for(
         say(sessions, parts[verdict], "confirm", "other", reason="scrapped")
     assert (good(), bad()) == (1, [])
     say(sessions, parts["ng"], "overrule", "lighting")
+    assert (good(), bad()) == (2, [])  # what a person calls good, a training takes as well
     with sessions() as session:
         found = lots.completeness(session, "L1")
         assert found == lots.Completeness(5, 1, 1, 1, 1, 1, reviewed=4, overridden=1)

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import clock, datasets, models, results, snapshot
+from db import clock, datasets, golden, models, results, snapshot
+from db.golden import StoredImage
 from db.ids import uuid7
 from db.snapshot import Candidate
 from db.tables import Dataset, GoldenSample, GoldenTrial, Review
@@ -107,6 +108,19 @@ def test_golden_samples_and_their_trials_are_held_out_for_ever(
         session.flush()
         session.add(GoldenTrial(inspection_id=tried, sample=there, sent_at=now))
     assert {one.id: one.against for one in newest(sessions)} == dict.fromkeys(files, "golden")
+
+
+def test_other_images_of_a_golden_sample_s_part_are_held_out(
+    sessions: Sessions, judged: Callable[..., UUID]
+) -> None:
+    taken, again = judged("ng", serial="A7"), judged(serial="A7")
+    tests = [judged(serial="TEST") for _ in range(22)]  # no part's name
+    with sessions.begin() as session:
+        for id_ in (taken, tests[0]):
+            image = StoredImage(f"{id_.int:064x}", 1000, 8, 8, "PNG", id_)
+            golden.add(session, "tile", "s1", str(id_), "ng", image, "ada")
+    found = {one.id: one.against for one in newest(sessions)}
+    assert found == {again: "golden"} | dict.fromkeys(tests)
 
 
 def test_stations_have_their_own_newest_and_oldest(sessions: Sessions, judged: Callable[..., UUID]) -> None:

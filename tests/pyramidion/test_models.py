@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -191,7 +191,11 @@ def test_two_models_are_compared_by_all_that_is_known(
 
 
 def test_disagreements_are_listed_and_drawn_with_both_maps(
-    type_: Callable[..., Result], versions: tuple[str, str], scored: list[UUID], tmp_path: Path
+    type_: Callable[..., Result],
+    context: Context,
+    versions: tuple[str, str],
+    scored: list[UUID],
+    tmp_path: Path,
 ) -> None:
     folder = tmp_path / "maps"
     answer = type_("models", "disagreements", "tile", "--save-maps", str(folder), "--json")
@@ -211,6 +215,12 @@ def test_disagreements_are_listed_and_drawn_with_both_maps(
     assert "... and 2 more" in shown
     assert "3 disagreements" in shown
     assert f"{max(scored[1:])} s1: " in shown
+    lost = hashlib.sha256(png(40)).hexdigest()
+    context.store.remove([lost], older_than=datetime.now(UTC) + timedelta(days=1))
+    answer = type_("models", "disagreements", "tile", "--save-maps", str(folder), "--json")
+    drawn = {UUID(one["inspection_id"]): set(one["pictures"]) for one in json.loads(answer.stdout)}
+    assert drawn == {scored[1]: set(), scored[2]: {"champion", "challenger"}, scored[3]: {"champion"}}
+    assert f"{scored[1]}: image {lost} is not in" in answer.stderr
 
 
 def test_a_model_s_lineage_goes_back_to_its_images(

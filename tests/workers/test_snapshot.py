@@ -1,5 +1,6 @@
 """What a run trains on: frozen by its first trainer, the same for the next, named in the model's manifest."""
 
+import hashlib
 import itertools
 import json
 import threading
@@ -204,7 +205,9 @@ def test_the_model_states_the_dataset_and_is_split_by_its_groups(
         manifests = [json.loads(one.manifest) for one in models.versions(session, "plate")]
     assert run.dataset is not None
     assert sorted(str(one.get("dataset")) for one in manifests) == sorted([run.dataset, "None"])
-    assert Counter(seen["groups"]) == {f"serial:{n}": 2 for n in range(12)}
+    # Datasets are kept for ever: they don't name what retention lets go.
+    hashed = (hashlib.sha256(f"serial:{n}".encode()).hexdigest()[:16] for n in range(12))
+    assert Counter(seen["groups"]) == dict.fromkeys(hashed, 2)
     assert (asked["trim"], asked["trusted"]) == (0.07, frozenset())
     assert {len(part) % 2 for part in (seen["good"].fit, seen["good"].validate)} == {0}
 
