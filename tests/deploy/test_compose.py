@@ -112,6 +112,25 @@ def test_a_gpu_worker_differs_in_its_image_alone(services: dict[str, dict[str, A
         assert plain == {key: value for key, value in services[f"{name}-gpu"].items() if key not in own}
 
 
+def test_workers_can_be_told_how_to_watch_and_train_and_are_told_the_same(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    wanted = set(re.findall(r"PYRAMIDION_(?:DRIFT|DATASET|TRAINING)_\w+", page))
+    assert len(wanted) > 15
+    for name in ("worker", "worker-gpu", "trainer", "trainer-gpu", "housekeeping", "beat", "cli"):
+        assert wanted <= set(services[name]["environment"]), name
+
+
+def test_a_trainer_has_room_for_several_processes_and_their_images(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    for name in ("trainer", "trainer-gpu"):
+        assert (services[name]["shm_size"], services[name]["tmpfs"]) == ("1g", ["/tmp:size=8g"])
+    (reserved,) = services["trainer-gpu"]["deploy"]["resources"]["reservations"]["devices"]
+    assert reserved == {"driver": "nvidia", "count": "1", "capabilities": ["gpu"]}
+
+
 def test_services_wait_for_what_they_need(services: dict[str, dict[str, Any]]) -> None:
     needed = {"broker_url": "redis", "database_url": "migrate", "s3_access_key_id": "bucket"}
     for name, service in services.items():
