@@ -140,6 +140,12 @@ def champions(session: Session, products: Collection[str]) -> dict[str, ModelVer
     return {row[0]: row[1] for row in found}
 
 
+def champion_since(session: Session, product: str) -> datetime | None:
+    """Tell when the model that judges the product was made its champion; None where none judges."""
+    query = select(ModelAlias.changed_at)
+    return session.scalar(query.where(ModelAlias.product == product, ModelAlias.alias == CHAMPION))
+
+
 def challenger(session: Session, product: str) -> ModelAlias | None:
     """Give who scores beside the champion to take its place, and since when; None where nobody does."""
     return session.get(ModelAlias, (product, CHALLENGER), populate_existing=True)
