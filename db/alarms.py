@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from db import clock, events
@@ -13,6 +13,7 @@ from db.ids import uuid7
 from db.insert import insert_into
 from db.tables import Alarm
 
+_T = TypeVar("_T")
 Kind = Literal["drift", "golden"]
 OPENED: Final = "alarm.opened"
 CLOSED: Final = "alarm.closed"
@@ -86,6 +87,15 @@ def close(session: Session, id_: UUID, by: str, why: str) -> Alarm:
     return alarm
 
 
+def close_unless_closed(session: Session, id_: UUID, by: str, why: str) -> bool:
+    """Close an alarm that somebody else may close just now; says whether it was this that closed it."""
+    try:
+        close(session, id_, by, why)
+    except AlarmClosedError:
+        return False
+    return True
+
+
 def is_open(session: Session, product: str, station: str, statistic: str) -> Alarm | None:
     query = select(Alarm).where(
         Alarm.product == product,
@@ -113,12 +123,19 @@ def newest(
     session: Session, product: str | None = None, *, only_open: bool = False, limit: int | None = None
 ) -> Sequence[Alarm]:
     """Give the alarms, of one product or all, newest first."""
-    query = select(Alarm).order_by(Alarm.id.desc()).limit(limit)
+    query = _of(select(Alarm), product, only_open=only_open)
+    return session.scalars(query.order_by(Alarm.id.desc()).limit(limit)).all()
+
+
+def number(session: Session, product: str | None = None, *, only_open: bool = False) -> int:
+    """Count the alarms, of one product or all."""
+    return session.scalar(_of(select(func.count(Alarm.id)), product, only_open=only_open)) or 0
+
+
+def _of(query: Select[_T], product: str | None, *, only_open: bool) -> Select[_T]:
     if product is not None:
         query = query.where(Alarm.product == product)
-    if only_open:
-        query = query.where(Alarm.closed_at.is_(None))
-    return session.scalars(query).all()
+    return query.where(Alarm.closed_at.is_(None)) if only_open else query
 
 
 def held(session: Session, products: Collection[str]) -> set[tuple[str, str]]:

@@ -99,8 +99,8 @@ def _by_name(scored: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
     return found
 
 
-def ripe(session: Session, now: datetime, window_s: int, wait_s: float) -> list[Key]:
-    """Give the windows that are over and of which nothing came for `wait_s`, the oldest first."""
+def ripe(session: Session, now: datetime, window_s: int, wait_s: float, most: int) -> list[Key]:
+    """Give up to `most` windows that are over and of which nothing came for `wait_s`, the oldest first."""
     columns = (DriftSample.product, DriftSample.station, DriftSample.model_version, DriftSample.starts_at)
     query = (
         select(*columns)
@@ -108,6 +108,7 @@ def ripe(session: Session, now: datetime, window_s: int, wait_s: float) -> list[
         .group_by(*columns)
         .having(func.max(DriftSample.written_at) <= now - timedelta(seconds=wait_s))
         .order_by(DriftSample.starts_at, *columns[:3])
+        .limit(most)
     )
     return [Key(*row) for row in session.execute(query)]
 

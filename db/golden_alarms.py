@@ -10,14 +10,19 @@ from db.golden import ACTOR, label
 from db.tables import Alarm, GoldenSample, GoldenTrial
 
 Failure = Literal["wrong", "error", "unjudged"]
+_SAYS: Final[dict[str, int]] = {"unjudged": 0, "error": 1, "wrong": 2}  # what says more has more
 _PARTS: Final = {"ok": "good", "ng": "bad"}
 
 
 def passed(session: Session, sample: GoldenSample, trial: GoldenTrial) -> None:
-    """Close the alarm, unless it holds verdicts: the sample may fail again, a person has to say it's over."""
+    """Close the alarm, unless it holds verdicts: the sample may fail again, a person has to say it's over.
+
+    A trial that was sent before one that failed closes nothing: it says how things were.
+    """
     alarm = alarms.is_open(session, sample.product, sample.station, label(sample.name))
-    if alarm is not None and not alarm.holds and alarm.since <= trial.sent_at:
-        alarms.close(session, alarm.id, ACTOR, f"it passed as inspection {trial.inspection_id}")
+    if alarm is None or alarm.holds or alarm.since > trial.sent_at or _failed_since(session, trial):
+        return
+    alarms.close_unless_closed(session, alarm.id, ACTOR, f"it passed as inspection {trial.inspection_id}")
 
 
 def failed(
@@ -28,7 +33,7 @@ def failed(
     said: str,
     detail: dict[str, Any],
 ) -> None:
-    """Open the alarm, in place of one that says less.
+    """Open the alarm, in place of one that says less: a wrong verdict before an error, that before none.
 
     None of a sample that is retired, nor where a person has closed one since the trial was sent. Where the
     product's policy says so, a wrong verdict holds those of the station. That a sample got none says nothing
@@ -38,11 +43,12 @@ def failed(
         return
     holds = failure == "wrong" and policies.of(session, sample.product).hold_on_golden
     before = alarms.is_open(session, sample.product, sample.station, label(sample.name))
+    gave_way = False
     if before is not None:
-        if before.holds or (before.detail.get("failure") == failure and not holds):
+        if before.holds or (_SAYS[before.detail["failure"]] >= _SAYS[failure] and not holds):
             return
-        alarms.close(session, before.id, ACTOR, f"instead: {said}")
-    elif _closed_since(session, sample, trial):
+        gave_way = alarms.close_unless_closed(session, before.id, ACTOR, f"instead: {said}")
+    if not gave_way and _closed_since(session, sample, trial):
         return
     alarms.open_(
         session,
@@ -64,6 +70,15 @@ def waits(session: Session, sample: GoldenSample, trial: GoldenTrial) -> None:
         "answer (`pyramidion doctor`)?"
     )
     failed(session, sample, trial, "unjudged", said, {"inspection": str(trial.inspection_id)})
+
+
+def _failed_since(session: Session, trial: GoldenTrial) -> bool:
+    query = select(GoldenTrial.inspection_id).where(
+        GoldenTrial.sample == trial.sample,
+        GoldenTrial.sent_at > trial.sent_at,
+        GoldenTrial.passed.is_(False),
+    )
+    return session.scalar(query.limit(1)) is not None
 
 
 def _closed_since(session: Session, sample: GoldenSample, trial: GoldenTrial) -> bool:

@@ -11,19 +11,23 @@ from sqlalchemy.orm import Session, sessionmaker
 from db import alarms, clock, drift
 from db.drift import Key
 from db.engine import make_engine, session_factory
+from db.leases import lease
 from db.outage import UNAVAILABLE, sentence
 from db.settings import DatabaseSettings
 from db.tables import DriftWindow, ModelVersion
 from workers import drift_alarms, drift_statistics, queue
 from workers.celery import app
 from workers.drift_settings import DriftSettings
-from workers.drift_statistics import RATES
+from workers.drift_statistics import RATES, images_of
 
 logger = get_task_logger(__name__)
 
 # Windows back that tell a station's usual rates: five days of a quarter of an hour each.
 _USUAL: Final = 500
-_SCORED: Final = ("ok", "ng", "inconclusive")
+# Windows closed in one look: after an outage the next looks, a minute apart, close the rest.
+MOST: Final = 200
+LEASE: Final = "drift"
+_LEASE_S: Final = 300.0  # for MOST windows of a busy line; whoever is killed is waited for so long
 
 
 @app.task(name="workers.drift")
@@ -33,7 +37,9 @@ def look() -> None:
         return
     engine = make_engine(DatabaseSettings())
     try:
-        asked = close_ripe(session_factory(engine), settings)
+        sessions = session_factory(engine)
+        with lease(sessions, LEASE, _LEASE_S) as mine:  # housekeeping has other things to do meanwhile
+            asked = set() if mine is None else close_ripe(sessions, settings)
     except UNAVAILABLE as error:
         logger.warning("no window is closed: %s", sentence(error))  # the samples wait for the next look
         return
@@ -51,19 +57,21 @@ def close_ripe(
 ) -> set[str]:
     """Close the windows that are ripe at `now`; gives the products that a training was asked for.
 
-    Each in a transaction of its own, and any number of processes at once.
+    Each in a transaction of its own, MOST of them, and any number of processes at once.
     """
     import scipy.stats  # noqa: F401, PLC0415  # takes a second, in which nobody should wait for a lock
 
     with sessions() as session:
         now = now or clock.now(session)
-        ripe = drift.ripe(session, now, settings.drift_window_s, settings.drift_wait_s)
+        ripe = drift.ripe(session, now, settings.drift_window_s, settings.drift_wait_s, MOST)
         watched = {one.product for one in alarms.newest(session, only_open=True) if one.kind == "drift"}
+    asked = set()
     for product in sorted(watched):
         with sessions.begin() as session:
             drift.lock(session, product)
             drift_alarms.close_former(session, product)
-    asked = set()
+            if drift_alarms.ask_again(session, product, settings.drift_retrain_pause_s):
+                asked.add(product)
     for key in ripe:
         with sessions.begin() as session:
             if close(session, key, settings):
@@ -101,5 +109,5 @@ def _usual(session: Session, key: Key, rate: str, earlier: Sequence[DriftWindow]
         statistic = window.statistics.get(rate)
         if statistic is None or not drift.is_beyond(statistic) or (accepted and window.ends_at <= accepted):
             had += window.verdicts.get(RATES[rate], 0)
-            of_all += sum(window.verdicts.get(one, 0) for one in _SCORED)
+            of_all += images_of(rate, window.verdicts)
     return had, of_all

@@ -1,8 +1,7 @@
 """Which alarms a station's newest windows open and close, what they say, and when one asks for a training."""
 
 from collections.abc import Sequence
-from datetime import timedelta
-from itertools import takewhile
+from datetime import datetime, timedelta
 from typing import Final
 
 from celery.utils.log import get_task_logger
@@ -11,12 +10,15 @@ from sqlalchemy.orm import Session
 from db import alarms, clock, drift, models, policies, runs
 from db.drift import Key
 from db.tables import DriftWindow
-from workers.drift_statistics import RATES, SCORES
+from workers.drift_statistics import ERRORS, RATES, SCORES
 
 logger = get_task_logger(__name__)
 
 ACTOR: Final = "drift"
 OPENS_AFTER: Final = 2  # windows in turn beyond the limit
+# Further apart they are no two in turn: the longer of the two.
+GAP: Final = timedelta(hours=1)
+GAP_WINDOWS: Final = 4
 CLOSES_AFTER: Final = 3  # windows in turn at most CALM of it
 CALM: Final = 0.8
 _LOOKED_AT: Final = 50  # windows back; most of a slow station's hold too few images to count
@@ -25,6 +27,8 @@ _POINTS_AT: Final = {
     "brightness": "look at the lamp, then at aperture and exposure",
     "contrast": "look at lamp, lens and camera: stray light, fog, gain",
     "sharpness": "look at the lens: dirt, or focus",
+    ERRORS: "look at the camera and what it sends, at the image store's files, and whether the model can be "
+    "loaded; `pyramidion results --verdict error` lists them",
     "saturation": "look at the lamp's colour, then at the camera's white balance",
 }
 
@@ -33,11 +37,12 @@ def heed(session: Session, key: Key, retrain_pause_s: float) -> bool:
     """Open and close alarms by a station's newest windows; says whether a training was asked for.
 
     The product is locked. Only windows of the model that judges count, only those with enough images, and to
-    open an alarm again only those that began after it was closed.
+    open an alarm only those that began after the last one was closed, and after the model was made champion.
     """
     champion = models.champion(session, key.product)
     if champion is None or champion.id != key.model_version:
         return False
+    since = models.champion_since(session, key.product)
     windows = [one for one in drift.latest(session, key, _LOOKED_AT) if one.statistics]
     asked = False
     for name in sorted({name for one in windows for name in one.statistics}):
@@ -47,14 +52,37 @@ def heed(session: Session, key: Key, retrain_pause_s: float) -> bool:
             newest = told[:CLOSES_AFTER]
             if there.kind == "drift" and len(newest) == CLOSES_AFTER and _all_calm(newest, name):
                 why = f"{CLOSES_AFTER} windows in turn were at most {CALM:.0%} of the limit"
-                alarms.close(session, there.id, ACTOR, why)
+                alarms.close_unless_closed(session, there.id, ACTOR, why)
             continue
-        closed_at = alarms.last_closed_at(session, key.product, key.station, name)
-        fresh = (one for one in told if closed_at is None or one.starts_at >= closed_at)
-        beyond = list(takewhile(lambda one: drift.is_beyond(one.statistics[name]), fresh))  # noqa: B023
-        if len(beyond) >= OPENS_AFTER and _open(session, key, name, beyond):
+        starts = (since, alarms.last_closed_at(session, key.product, key.station, name))
+        beyond = _beyond(told, name, max(one for one in starts if one is not None))
+        if len(beyond) >= OPENS_AFTER and _open(session, key, name, beyond) and name != ERRORS:
             asked = _ask_for_training(session, key.product, retrain_pause_s) or asked
     return asked
+
+
+def _beyond(told: Sequence[DriftWindow], name: str, begins: datetime) -> list[DriftWindow]:
+    """Give the newest windows in turn that are beyond the limit, of those that start at `begins` or later."""
+    found: list[DriftWindow] = []
+    for one in told:
+        if one.starts_at < begins or not drift.is_beyond(one.statistics[name]):
+            break
+        gap = max(GAP, GAP_WINDOWS * (one.ends_at - one.starts_at))
+        if found and found[-1].starts_at - one.ends_at > gap:
+            break
+        found.append(one)
+    return found
+
+
+def ask_again(session: Session, product: str, retrain_pause_s: float) -> bool:
+    """Ask for a training where an alarm is open whose own asking was in vain, or is long ago.
+
+    Images that are none teach nothing: errors don't ask. The product is locked.
+    """
+    found = alarms.newest(session, product, only_open=True)
+    if not any(one.kind == "drift" and one.statistic != ERRORS for one in found):
+        return False
+    return _ask_for_training(session, product, retrain_pause_s)
 
 
 def close_former(session: Session, product: str) -> None:
@@ -62,7 +90,7 @@ def close_former(session: Session, product: str) -> None:
     champion = models.champion(session, product)
     for alarm in alarms.newest(session, product, only_open=True):
         if alarm.kind == "drift" and (champion is None or alarm.detail.get("model") != champion.id):
-            alarms.close(session, alarm.id, ACTOR, "another model judges")
+            alarms.close_unless_closed(session, alarm.id, ACTOR, "another model judges")
 
 
 def _all_calm(windows: Sequence[DriftWindow], name: str) -> bool:

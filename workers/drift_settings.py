@@ -54,6 +54,6 @@ class DriftSettings(Settings):
     drift_retrain_pause_s: float = Field(
         default=86400,
         ge=0,
-        description="Seconds after a training that an alarm asked for in which no other alarm of the "
-        "product asks for one.",
+        description="Seconds after a training that drift asked for in which alarms of the product ask for no "
+        "other.",
     )

@@ -25,22 +25,24 @@ def alarms(
     product: Annotated[str | None, typer.Option(help="Only of this product.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Those that are closed as well.")] = False,
     limit: Annotated[
-        int | None, typer.Option(min=1, help=f"At most so many; people are shown {_SHOWN}, JSON has all.")
+        int | None,
+        typer.Option(min=1, help=f"At most so many; people are shown {_SHOWN} with --all, else all."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     if context.invoked_subcommand is not None:
         return
-    from db.alarms import newest
+    from db.alarms import newest, number
     from db.inspections import require_product
     from pyramidion.context import open_context
 
     with open_context().reading() as session:
         if product is not None:
             require_product(session, product)
-        found = newest(
-            session, product, only_open=not everything, limit=limit if as_json else limit or _SHOWN
-        )
+        if everything and not as_json:
+            limit = limit or _SHOWN  # one that is open is never left out unasked
+        found = newest(session, product, only_open=not everything, limit=limit)
+        more = 0 if limit is None else number(session, product, only_open=not everything) - len(found)
     if as_json:
         print_json([as_dict(one) for one in found])
         return
@@ -59,6 +61,8 @@ def alarms(
             f"{state}, holds verdicts" if one.holds and one.closed_at is None else state,
         )
     out.print(table)
+    if more > 0:
+        _say(f"... and {more} more; --limit says how many are shown")
     for one in found:
         if one.closed_at is None:
             _say(f"{str(one.id)[:13]}: {one.said}")

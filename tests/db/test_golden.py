@@ -74,3 +74,47 @@ def test_two_trials_of_one_sample_are_told_apart_by_time(
         assert golden.last_sent(session) != {}
         alarm = alarms.is_open(session, "tile", "s1", "golden:fine")
     assert alarm is not None
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("verdict", ["ok", "error", None])
+def test_an_older_trial_neither_replaces_nor_closes_the_alarm_of_a_wrong_newer_one(
+    sample: UUID, sessions: sessionmaker[Session], model_version: str, new_result: Any, verdict: str | None
+) -> None:
+    said = {"score": 0.5, "threshold": 1.0, "model_version": model_version, "error": None}
+    failed = {"score": None, "threshold": None, "error": "its image is gone"}
+    with sessions.begin() as session:
+        (older,) = golden_trials.send(session, "tile", "ada")
+        (newer,) = golden_trials.send(session, "tile", "ada")
+        session.get_one(GoldenTrial, older).sent_at -= timedelta(minutes=11)  # it has no verdict yet
+        golden_trials.check(session)
+        results.record(session, [new_result(newer, verdict="ng", **said | {"score": 2.0})])
+        golden_trials.check(session)
+        wrong = alarms.is_open(session, "tile", "s1", "golden:fine")
+        golden_trials.check(session)
+        if verdict is not None:
+            said |= failed if verdict == "error" else {}
+            results.record(session, [new_result(older, verdict=verdict, **said)])
+            golden_trials.check(session)
+        after = alarms.is_open(session, "tile", "s1", "golden:fine")
+    assert wrong is not None
+    assert wrong.detail["failure"] == "wrong"
+    assert after is wrong
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_trial_that_passes_closes_no_alarm_of_one_that_was_sent_later_and_failed(
+    sample: UUID, sessions: sessionmaker[Session], model_version: str, new_result: Any
+) -> None:
+    """Though the alarm is about another, that failed first."""
+    said = {"threshold": 1.0, "model_version": model_version, "error": None}
+    with sessions.begin() as session:
+        sent = [golden_trials.send(session, "tile", "ada")[0] for _ in range(3)]
+        for number, one in enumerate(sent):
+            session.get_one(GoldenTrial, one).sent_at -= timedelta(seconds=3 - number)
+        for one in (sent[0], sent[2]):
+            results.record(session, [new_result(one, verdict="ng", score=2.0, **said)])
+            golden_trials.check(session)
+        results.record(session, [new_result(sent[1], verdict="ok", score=0.5, **said)])
+        assert [one.passed for one in golden_trials.check(session)] == [True]
+        assert alarms.is_open(session, "tile", "s1", "golden:fine") is not None

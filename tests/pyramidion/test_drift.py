@@ -94,3 +94,17 @@ def test_the_doctor_names_a_station_whose_verdicts_are_held(alarm: str, type_: C
     said = " ".join(answer.stdout.split())
     assert "tile at s2" in said
     assert "pyramidion alarms close" in said
+
+
+def test_all_open_alarms_are_shown_and_what_is_left_out_is_counted(
+    alarm: str, type_: Callable[..., Result]
+) -> None:
+    with open_context().sessions.begin() as session:
+        for number in range(24):
+            alarms.open_(session, "golden", "tile", "s2", f"golden:n{number}", NOON, f"said {number}.", {})
+    shown = type_("alarms").stdout
+    assert all(f"said {number}." in shown for number in range(24))
+    assert "more" not in shown
+    assert "... and 5 more" in type_("alarms", "--all").stdout
+    assert "... and 22 more" in type_("alarms", "--limit", "3").stdout
+    assert len(json.loads(type_("alarms", "--all", "--json").stdout)) == 25

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from db import alarms, clock, drift, events, models, policies, runs
 from db.drift import SCORE, Key, Seen, Taken
+from db.leases import lease
 from db.tables import Alarm, DriftSample, DriftWindow, Station
 from model import drift as usual
 from model.appearance import Look
@@ -204,6 +205,8 @@ def told_by_counting(story: Sequence[str]) -> Iterator[int | None]:
         elif what != "few":
             calm = calm + 1 if what == "calm" else 0
             streak = [*streak, number] if what == "beyond" and number >= counts_from else []
+            if len(streak) > 1 and streak[-1] - streak[-2] > 5:  # more than an hour lies between
+                streak = [number]
             if since is None and len(streak) >= 2:
                 since = streak[0]
             elif since is not None and calm >= 3:
@@ -222,8 +225,8 @@ def test_an_alarm_opens_once_says_since_when_and_closes_by_itself_or_by_a_person
     @settings(MANY, max_examples=number)
     @given(st.lists(STEPS, min_size=6, max_size=16))
     def check(story: list[str]) -> None:
+        time.now = started = NOON - timedelta(days=3)
         product, (version,) = new_product(sessions)
-        started = NOON - timedelta(days=3)
         for number, (what, since) in enumerate(zip(story, told_by_counting(story), strict=True)):
             at = started + number * WINDOW
             time.now = at + WINDOW + timedelta(minutes=2)  # the next one has begun
@@ -249,6 +252,57 @@ def window(session: Session, key: Key, what: str, *, name: str = "psi", limit: f
     """Write down a window whose statistic is so, as if it had been closed."""
     statistics = {} if what == "few" else {name: {"value": VALUES[what] * limit, "limit": limit}}
     drift.keep(session, key, key.starts_at + WINDOW, Taken(Counter(ok=9), {SCORE: [1.0] * 9}), statistics)
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("places", "made_champion_at", "opens"),
+    [((0, 5), 0, True), ((0, 6), 0, False), ((0, 6, 7), 0, True), ((0, 1), 1, False), ((0, 1, 2), 1, True)],
+)
+def test_two_windows_in_turn_are_near_each_other_and_of_one_champion(
+    sessions: sessionmaker[Session],
+    time: Time,
+    database: Any,
+    places: Sequence[int],
+    made_champion_at: int,
+    opens: bool,
+) -> None:
+    time.now = NOON + made_champion_at * WINDOW
+    product, (version,) = new_product(sessions)
+    for place in places:
+        key = Key(product, "s1", version, NOON + place * WINDOW)
+        with sessions.begin() as session:
+            window(session, key, "beyond")
+            drift_alarms.heed(session, key, 0)
+    found = opened(sessions, product)
+    assert list(found) == ["psi"] * opens
+    if opens:
+        assert found["psi"].since == NOON + (places[-2] if len(places) > 2 else 0) * WINDOW
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_an_alarm_that_a_person_closes_just_now_is_closed(
+    sessions: sessionmaker[Session], time: Time, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product, (version,) = new_product(sessions)
+    seen = alarms.is_open
+
+    def seen_and_then_closed(session: Session, *of: str) -> Alarm | None:
+        found = seen(session, *of)
+        if found is not None:
+            alarms.close(session, found.id, "ada", "a new lamp")
+        return found
+
+    for number, what in enumerate(["beyond", "beyond", "calm", "calm", "calm"]):
+        key = Key(product, "s1", version, NOON + number * WINDOW)
+        with sessions.begin() as session, monkeypatch.context() as patch:
+            window(session, key, what)
+            if number == 4:
+                patch.setattr(alarms, "is_open", seen_and_then_closed)
+            drift_alarms.heed(session, key, 0)
+    with sessions() as session:
+        (alarm,) = alarms.newest(session, product)
+    assert alarm.closed_by == "ada"
 
 
 def test_what_is_closed_leaves_events_and_says_by_whom(sessions: sessionmaker[Session], time: Time) -> None:
@@ -329,6 +383,24 @@ def test_a_training_is_asked_for_once_a_day_where_the_policy_allows_it(
     assert found == [("drift", "drift"), ("on demand", "ada"), ("drift", "drift")]
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_an_alarm_that_stays_open_asks_for_a_training_later_but_errors_for_none(
+    sessions: sessionmaker[Session], time: Time, database: Any
+) -> None:
+    product, (version,) = new_product(sessions)
+    with sessions.begin() as session:
+        policies.change(session, product, policies.Rules(retrain_on_drift=True), "ada")
+        alarms.open_(session, "drift", product, "s2", "error_rate", NOON, "no image", {"model": version})
+    assert close_ripe(sessions, SETTINGS) == set(), "what can't be read teaches nothing"
+    with sessions.begin() as session:
+        there = runs.request(session, product, "on demand", "ada")
+        alarms.open_(session, "drift", product, "s1", "psi", NOON, "it changed", {"model": version})
+    assert close_ripe(sessions, SETTINGS) == set(), "there is a run"
+    with sessions.begin() as session:
+        runs.cancel(session, there, "ada")
+    assert [close_ripe(sessions, SETTINGS) for _ in range(2)] == [{product}, set()]
+
+
 def reference() -> dict[str, Any]:
     looks = [Look(**{**LOOK, "brightness": 0.5 + 0.001 * number}) for number in range(-20, 20)]
     return {"drift": usual.reference([1 + 0.001 * number for number in range(-50, 50)], looks)}
@@ -368,9 +440,10 @@ def test_a_window_of_few_images_or_without_a_reference_says_only_what_it_can(
         see(sessions, version, scored(product, NOON + number * WINDOW, number=images))
     time.now = NOON + timedelta(days=1)
     close_ripe(sessions, SETTINGS)
-    rates = ["inconclusive_rate", "ng_rate"]
+    rates = ["error_rate", "inconclusive_rate", "ng_rate"]
     found = [sorted(one.statistics) for one in windows(sessions, product)]
-    assert found == [[], [], rates, [], sorted([*LOOK, "ks", "psi"])], "a first window has no rate to go by"
+    new_ones = sorted([*LOOK, "error_rate", "ks", "psi"])
+    assert found == [["error_rate"], [], rates, [], new_ones], "a first window has no rate to go by"
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -395,6 +468,41 @@ def test_a_rate_is_compared_with_what_was_usual_until_a_person_says_that_this_is
         alarms.close(session, alarm.id, "ada", "the new supplier's castings are so")
     hours(10, 4, bad=20)
     assert opened(sessions, product) == {}
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("usual", [0, 1])
+def test_a_station_whose_images_all_fail_alarms(
+    sessions: sessionmaker[Session], time: Time, database: Any, usual: int
+) -> None:
+    """Also one that never worked."""
+    product, (version,) = new_product(sessions)
+    for number, verdict in enumerate(["ok"] * usual + ["error"] * 2):
+        see(sessions, version, parts(product, NOON + number * WINDOW, [verdict] * 40))
+    time.now = NOON + timedelta(hours=2)
+    close_ripe(sessions, SETTINGS)
+    (alarm,) = opened(sessions, product).values()
+    assert (alarm.statistic, alarm.since) == ("error_rate", NOON + usual * WINDOW)
+    assert "look at the camera" in alarm.said
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_one_look_at_a_time_closes_so_many_windows_and_leaves_the_rest(
+    sessions: sessionmaker[Session], time: Time, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product, (version,) = new_product(sessions)
+    for number in range(3):
+        see(sessions, version, parts(product, NOON + number * WINDOW, ["ok"]))
+    time.now = NOON + timedelta(hours=2)
+    monkeypatch.setattr("workers.drift.MOST", 2)
+    with lease(sessions, "drift", 60) as mine:
+        assert mine is not None
+        look.run()
+    assert windows(sessions, product) == []
+    look.run()
+    assert len(windows(sessions, product)) == 2
+    look.run()
+    assert len(windows(sessions, product)) == 3
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

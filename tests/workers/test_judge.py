@@ -23,7 +23,7 @@ from db import alarms, events, history, inspections, models, policies, results, 
 from db.imagestore import ImageStore, ImageStoreUnavailableError, key_of
 from db.matching import Filter
 from db.settings import DatabaseSettings
-from db.tables import DriftSample
+from db.tables import DriftSample, ModelAlias
 from model.maps import decode_map
 from model.scoring import Scorer
 from workers.drift import close_ripe
@@ -388,7 +388,8 @@ def test_a_lamp_that_fades_opens_an_alarm_and_asks_for_a_training(
 
     with runtime.sessions.begin() as session:
         policies.change(session, "plate", policies.Rules(retrain_on_drift=True), "ada")
-    begun = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
+        begun = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
+        session.execute(update(ModelAlias).values(changed_at=begun))
     settings, asked = DriftSettings(drift_images=10, drift_wait_s=0), []
     for number in range(4):
         light = dim if number > 1 else bytes
