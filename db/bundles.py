@@ -13,6 +13,7 @@ class AlteredModelError(Exception):
     """A model that is not what its version says, so that no worker would judge with it."""
 
     def __init__(self, version: ModelVersion, why: str) -> None:
+        self.why = why
         super().__init__(
             f"model {version.id[:12]} of {version.product!r} can't judge: {why}. Nothing was changed; choose "
             "another version, or bring its files back with `pyramidion restore DIR --only-images`"

@@ -156,13 +156,17 @@ def set_challenger(
 ) -> None:
     """Let a version score beside the champion from now on, and leave the event model.challenger.
 
-    A former challenger is none any more. Raises UnknownModelError.
+    A former challenger is none any more, which the event model.withdrawn tells. Raises UnknownModelError.
     """
     lock(session, product)
     _require_version(session, product, version_id)
-    before = challenger(session, product)
-    detail = {"model": version_id, "before": None if before is None else before.model_version}
+    beside = challenger(session, product)
+    before = None if beside is None else beside.model_version
+    detail = {"model": version_id, "before": before}
     _no_challenger(session, product)
+    if before not in {None, version_id}:
+        why = "a newer candidate passed the gate"
+        events.record(session, WITHDRAWN, actor, product, {"model": before, "why": why})
     _point(session, product, CHALLENGER, version_id, actor)
     events.record(session, CHALLENGED, actor, product, {**detail, "evidence": evidence})
 

@@ -5,6 +5,7 @@ Decided once for each challenger: looked at again and again, chance alone would 
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -45,25 +46,31 @@ def decide(
     *,
     signed: bool,
     shown: tuple[int, int] | None = None,
+    unbiased: tuple[int, int] | None = None,
+    against: Sequence[str] = (),
 ) -> Decision:
     """Say whether a challenger, calibrated for `target_rate`, may judge from what it and the champion said.
 
-    What the champion accepted and nobody called bad are good parts: of those it may reject no more than
-    chance allows, with the rules' confidence, for the rate of false rejects that it promises. Of what people
-    called bad it may accept no more than chance allows for what it showed the gate: `shown` is how many
-    reviewed defects it caught there, of how many; without them, none. (People mostly see what the champion
-    rejected, so a model that catches as many, but not the same ones, misses some of these.) `signed` says
-    that a promotion takes a signature, which only people give.
+    What the champion accepted and nobody called bad are good parts: of those it may reject, or leave
+    inconclusive, no more than chance allows, with the rules' confidence, for the rate of false rejects that
+    it promises. Of what people called bad it may accept no more than chance allows for what the gate saw:
+    `shown` is how many reviewed defects it caught there, of how many, `unbiased` how many synthesised ones
+    the champion did; the better of both holds, and without one of them it may accept none. (People mostly
+    see what the champion rejected, so a model that catches as many, but not the same ones, misses some of
+    these.) `signed` says that a promotion takes a signature, which only people give, `against` is what else
+    speaks for leaving it to one.
     """
     rate = rules.false_reject_rate or target_rate
     good = seen.count(champion="ok", called=("good", None))
-    rejected = seen.count(champion="ok", challenger="ng", called=("good", None))
+    unsure = seen.count(champion="ok", challenger="inconclusive", called=("good", None))
+    rejected = unsure + seen.count(champion="ok", challenger="ng", called=("good", None))
     bad, missed = seen.count(called=("bad",)), seen.count(challenger="ok", called=("bad",))
     errors = seen.count(challenger="error")
     most = None if rate is None else most_by_chance(good, rate, rules.confidence)
-    missable = _missable(bad, shown, rules.confidence)
+    missable = min(_missable(bad, share, rules.confidence) for share in (shown, unbiased))
     told = [
         f"rejects {rejected} of {good} parts that the champion accepts"
+        + (f" ({unsure} are inconclusive)" if unsure else "")
         + ("" if rate is None else f", and a model that keeps to {rate:.2%} at most {most}"),
         f"misses {missed} of {bad} parts that people call bad, and by its exam may miss {missable}",
     ]
@@ -72,6 +79,7 @@ def decide(
         waits.append("the product's policy leaves the promotion to a person")
     if signed:
         waits.append("a promotion takes an electronic signature here")
+    waits += against
     if good == 0:
         waits.append("the champion accepts none of these parts, so nothing tells of false rejects")
     if most is None:
@@ -88,6 +96,7 @@ def decide(
         "disagreements": seen.disagreements(),
         "good": good,
         "rejected": rejected,
+        "inconclusive": unsure,
         "most": most,
         "false_reject_rate": rate,
         "confidence": rules.confidence,
@@ -142,14 +151,21 @@ def settle(session: Session, one: ModelAlias) -> Decision | None:
     if champion is None:
         return None
     manifest = json.loads(version.manifest)
+    exam = _exam(session, one)
     decision = decide(
         comparison.seen(session, champion.id, version.id, one.changed_at),
         policies.of(session, one.product),
         manifest.get("calibration", {}).get("target_rate"),
         signed=approvals.required("promotion"),
-        shown=_shown(session, one),
+        shown=_caught(exam, "candidate_caught", "reviewed", "borderline"),
+        unbiased=_caught(exam, "champion_caught", "synthesised"),
+        against=_other_champion(exam, champion.id),
     )
-    evidence = {**decision.evidence, "dataset": manifest.get("dataset")}
+    evidence = {
+        **decision.evidence,
+        "dataset": manifest.get("dataset"),
+        "examined_beside": exam.get("champion"),
+    }
     if decision.promote:
         why = "; ".join(decision.reasons)
         models.set_champion(
@@ -167,8 +183,8 @@ def settle(session: Session, one: ModelAlias) -> Decision | None:
     return decision
 
 
-def _shown(session: Session, one: ModelAlias) -> tuple[int, int] | None:
-    """Give how many reviewed defects a challenger caught in its exam, and of how many; None where of none."""
+def _exam(session: Session, one: ModelAlias) -> dict[str, Any]:
+    """Give the evidence with which a version became challenger."""
     query = (
         select(Event.detail)
         .where(
@@ -178,11 +194,22 @@ def _shown(session: Session, one: ModelAlias) -> tuple[int, int] | None:
         )
         .order_by(Event.id.desc())
     )
-    evidence = (session.scalars(query).first() or {}).get("evidence", {})
-    found = [evidence[kind] for kind in ("reviewed", "borderline") if kind in evidence]
-    if not found:
-        return None
-    return sum(one["candidate_caught"] for one in found), sum(one["defects"] for one in found)
+    evidence: dict[str, Any] = (session.scalars(query).first() or {}).get("evidence", {})
+    return evidence
+
+
+def _caught(exam: dict[str, Any], by: str, *kinds: str) -> tuple[int, int] | None:
+    """Give how many defects of these kinds somebody caught, and of how many; None where there were none."""
+    found = [exam[kind] for kind in kinds if kind in exam]
+    return (sum(one[by] for one in found), sum(one["defects"] for one in found)) if found else None
+
+
+def _other_champion(exam: dict[str, Any], champion: str) -> tuple[str, ...]:
+    beside = exam.get("champion")
+    if beside == champion:
+        return ()
+    known = "no champion" if beside is None else f"the champion {beside[:12]}"
+    return (f"its exam was beside {known}, and {champion[:12]} judges now",)
 
 
 def awaits(session: Session, one: ModelAlias) -> Event | None:

@@ -6,7 +6,8 @@ told with the threshold that it would need (`fair_threshold`). Three things are 
 1. Golden samples: none may be judged wrongly.
 2. Good parts: no more of them may be rejected than chance alone would, if the candidate kept to its target.
 3. Defects, reviewed and synthesised each for itself, so that many of the one can't hide the few of the other:
-   the candidate's recall may not lie below the champion's confidence interval (Wilson, 1927).
+   the candidate's recall may not lie below the champion's confidence interval (Wilson, 1927). Reviewed ones
+   that the champion did not score clearly are asked for together with the others (`_ask_borderline`).
 """
 
 import math
@@ -18,6 +19,8 @@ import numpy as np
 from scipy import special  # scipy.stats gives the same, and takes a worker a second to import
 
 LEAST_GOOD: Final = 20  # fewer good parts say nothing about a rate of false rejects
+REVIEWED: Final = "reviewed"  # a set of defects: mostly those that the champion caught
+SYNTHESISED: Final = "synthesised"  # another, which nobody chose
 _NAMED: Final = 20
 
 
@@ -46,8 +49,8 @@ class Trial:
 
     `good` maps good parts to whether they were rejected, `defects` maps sets of defects, such as `reviewed`
     and `synthesised`, to whether each was caught. `golden_wrong` names the golden samples that it gets wrong,
-    each with the reason. `borderline` are defects that the champion did not score clearly, which are told and
-    not asked. `threshold` is what its defects were told with, where that is not its own.
+    each with the reason. `borderline` are reviewed defects that the champion did not score clearly, and are
+    in no other set. `threshold` is what its defects were told with, where that is not its own.
     """
 
     good: Mapping[str, bool]
@@ -105,13 +108,7 @@ def decide(
     for kind in candidate.defects:
         _ask_defects(kind, candidate, champion, rule, refused, shown, evidence)
     if champion is not None and candidate.borderline:
-        caught, before = sum(candidate.borderline.values()), sum(champion.borderline.values())
-        number = len(candidate.borderline)
-        evidence["borderline"] = {"defects": number, "candidate_caught": caught, "champion_caught": before}
-        shown.append(
-            f"catches {caught} of {number} reviewed defects that the champion, which catches {before}, did "
-            "not score clearly: they are not asked for"
-        )
+        _ask_borderline(candidate, champion, rule, refused, shown, evidence)
     return Decision(not refused, tuple(refused or shown), evidence)
 
 
@@ -168,6 +165,46 @@ def _ask_defects(
     evidence[kind] = told
 
 
+def _ask_borderline(
+    candidate: Trial,
+    champion: Trial,
+    rule: Rule,
+    refused: list[str],
+    shown: list[str],
+    evidence: dict[str, Any],
+) -> None:
+    """Ask for a share of the reviewed defects that the champion caught, clearly or not.
+
+    Of what the champion caught, a model that is as good catches at least as large a share as of all defects.
+    How large that is, the synthesised ones tell: the lower end of the interval of the champion's recall, as
+    wide as so few of the one or the other make it. What the candidate catches besides makes up for others.
+    """
+    caught, before = sum(candidate.borderline.values()), sum(champion.borderline.values())
+    number = len(candidate.borderline)
+    evidence["borderline"] = {"defects": number, "candidate_caught": caught, "champion_caught": before}
+    clear, clear_before = candidate.defects.get(REVIEWED, {}), champion.defects.get(REVIEWED, {})
+    said = f"catches {caught} of {number} reviewed defects that the champion did not score clearly"
+    shown.append(said if clear else f"{said}, and it scored none clearly: they are asked for together only")
+    made = champion.defects.get(SYNTHESISED, {})
+    caught, number = caught + sum(clear.values()), number + len(clear)
+    before += sum(clear_before.values())
+    if not made or not before:
+        return
+    fewer = min(len(made), before)
+    least = before * wilson_least(fewer * sum(made.values()) / len(made), fewer, rule.confidence)
+    evidence["reviewed_in_all"] = {
+        "defects": number,
+        "candidate_caught": caught,
+        "champion_caught": before,
+        "least": round(least, 2),
+    }
+    said = (
+        f"catches {caught} of all {number} reviewed defects, the champion {before}, and for one that catches "
+        f"{sum(made.values())} of {len(made)} synthesised ones no fewer than {least:.1f} will do"
+    )
+    (refused if caught < least - 1e-9 else shown).append(said)
+
+
 def most_by_chance(number: int, rate: float, confidence: float) -> int:
     """Give the least count that a binomial variable of `number` draws does not exceed with `confidence`."""
     at_most = special.bdtr(np.arange(number + 1), number, rate)
@@ -186,7 +223,7 @@ def clearly_above(defects: Mapping[str, float], threshold: float, good: Sequence
     return {name for name, score in defects.items() if score > threshold + margin}
 
 
-def wilson_least(hits: int, number: int, confidence: float) -> float:
+def wilson_least(hits: float, number: int, confidence: float) -> float:
     """Give the lower end of the two-sided interval of a share (Wilson, 1927)."""
     z = float(special.ndtri(0.5 + confidence / 2))
     share = hits / number

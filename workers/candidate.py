@@ -129,7 +129,7 @@ def _register(session: Session, new: _New, pulse: Pulse | None) -> Kept:
         told = {"model": version, "run": None if pulse is None else str(pulse.held.id), **examined.as_json()}
         events.record(session, EXAMINED, new.actor, product, told)
         if challenger:
-            shown = {"said": list(examined.said), **examined.evidence}
+            shown = {"said": list(examined.said), "champion": examined.champion, **examined.evidence}
             models.set_challenger(session, product, version, new.actor, shown)
     if promoted:
         models.set_champion(session, product, version, actor=new.actor, why=new.note)

@@ -10,7 +10,7 @@ rejects more of today's good parts than it may is asked for defects with the thr
 
 People mostly look at what the champion rejected, so it has caught nearly all defects that they know: also
 those that it caught by luck. A model that is as good catches others by luck. So what the champion scored as
-little above its threshold as good parts lie below it is told, not asked.
+little above its threshold as good parts lie below it is asked for together with the rest only.
 """
 
 import math
@@ -35,7 +35,7 @@ from workers.snapshot import Snapshot
 
 REVIEWED: Final = 500  # the newest; more would hardly narrow the interval
 SYNTHESISED: Final = 200
-GOOD, FOUND, MADE, GOLDEN = "good", "reviewed", "synthesised", "golden"
+GOOD, FOUND, MADE, GOLDEN = "good", gate.REVIEWED, gate.SYNTHESISED, "golden"
 
 
 @dataclass(frozen=True)
@@ -176,11 +176,20 @@ def _trials(sitting: Sitting, snapshot: Snapshot, asked: _Asked, target: float) 
                     name: f"known to be {samples[name].expected}, judged {said}"
                     for name, said in golden_said.items()
                     if (said == "ok") != (samples[name].expected == "ok")
-                },
+                }
+                | {name: _unread(one) for name, one in samples.items() if name not in golden_said},
                 threshold=None if threshold == own else threshold,
             )
         )
     return trials
+
+
+def _unread(one: GoldenSample) -> str:
+    named = f"{one.product} {one.station} {one.name}"
+    return (
+        f"its image can't be read: `pyramidion golden retire {named} --why ...`, and `pyramidion golden add "
+        f"{named} FILE --expect {one.expected}`"
+    )
 
 
 def _split(scores: dict[str, float], clear: set[str]) -> tuple[dict[str, float], dict[str, float]]:

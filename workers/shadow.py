@@ -3,8 +3,8 @@
 What a challenger has yet to score waits in the database (db.shadow): one worker at a time holds a challenger
 under a lease, and another goes on where this one was killed. An image is counted before it is tried; what
 ended a worker is tried after all others, alone, and given up after `max_attempts`. Once a challenger has
-scored enough, whoever holds it decides (db.promotion). One that is withdrawn, replaced or promoted stops with
-the slice in hand, of which nothing is kept.
+scored enough, whoever holds it decides (db.promotion), unless it was altered meanwhile. One that is
+withdrawn, replaced or promoted stops with the slice in hand, of which nothing is kept.
 """
 
 import time
@@ -15,8 +15,9 @@ from uuid import UUID
 from celery.utils.log import get_task_logger
 from sqlalchemy.orm import Session
 
-from db import models, policies, promotion, shadow
-from db.imagestore import ImageStoreError, ImageStoreUnavailableError
+from db import bundles, models, policies, promotion, shadow
+from db.bundles import AlteredModelError
+from db.imagestore import CorruptBlobError, ImageStoreError, ImageStoreUnavailableError
 from db.leases import lease
 from db.results import NewResult
 from db.shadow import Waiting
@@ -86,9 +87,7 @@ class Shadows:
         except ImageStoreUnavailableError:
             raise
         except ImageStoreError as error:  # a store that was not mounted has lost nothing
-            if one.model_version not in self._lost:
-                logger.error("challenger %s of %s waits: %s", version.id[:12], one.product, error)  # noqa: TRY400
-            self._lost.add(one.model_version)
+            self._say_lost(one, error)
             return False
         except BundleError as error:
             self._withdraw(state, one, str(error))
@@ -125,6 +124,8 @@ class Shadows:
         with state.reading() as session:
             if not self._is_due(session, one):
                 return
+        if not self._is_whole(state, one):
+            return
         with state.sessions.begin() as session:
             decision = promotion.settle(session, one)
         if decision is None:
@@ -133,6 +134,28 @@ class Shadows:
         what = "judges from now on" if decision.promote else "waits for a person"
         why = "; ".join(decision.reasons)
         logger.info("challenger %s of %s %s: %s", one.model_version[:12], one.product, what, why)
+
+    def _is_whole(self, state: Runtime, one: ModelAlias) -> bool:
+        """Say whether a challenger is what its version says; one that was altered is none any more."""
+        try:
+            with state.reading() as session:
+                bundles.require_whole(session, one.model_version, state.store)
+        except ImageStoreUnavailableError:
+            raise
+        except AlteredModelError as error:
+            self._withdraw(state, one, f"it can't judge: {error.why}")
+        except CorruptBlobError as error:
+            self._withdraw(state, one, f"its weights can't be had: {error}")
+        except ImageStoreError as error:
+            self._say_lost(one, error)
+        else:
+            return True
+        return False
+
+    def _say_lost(self, one: ModelAlias, error: ImageStoreError) -> None:
+        if one.model_version not in self._lost:
+            logger.error("challenger %s of %s waits: %s", one.model_version[:12], one.product, error)
+        self._lost.add(one.model_version)
 
     def _withdraw(self, state: Runtime, one: ModelAlias, why: str) -> None:
         with state.sessions.begin() as session:

@@ -39,6 +39,12 @@ def seen(*counts: tuple[str, str, Any, int]) -> Seen:
         ([("ok", "ok", None, 197), ("ok", "ng", None, 3), ("ng", "ok", None, 9)], {}, None),
         ([("ok", "ok", None, 196), ("ok", "ng", None, 4)], {}, "rejects 4 of 200 parts"),
         ([("ok", "ok", None, 196), ("ok", "ng", None, 4)], {"false_reject_rate": 0.02}, None),
+        (
+            [("ok", "ok", None, 196), ("ok", "ng", None, 1), ("ok", "inconclusive", None, 3)],
+            {},
+            "rejects 4 of 200 parts that the champion accepts (3 are inconclusive)",
+        ),
+        ([("ok", "ok", None, 200), ("inconclusive", "inconclusive", None, 9)], {}, None),
         ([("ok", "ok", None, 196), ("ok", "ng", "bad", 4)], {}, None),
         ([("ok", "ok", None, 200), ("ng", "ok", "bad", 1)], {}, "misses 1 of 1 parts that people call bad"),
         ([("ok", "ok", None, 200), ("ng", "ok", "good", 5)], {}, None),
@@ -62,15 +68,26 @@ def test_a_challenger_may_judge_where_chance_explains_its_rejects_and_it_misses_
 
 
 @pytest.mark.parametrize(
-    ("shown", "missed", "promoted"),
-    [((80, 100), 7, True), ((80, 100), 8, False), ((100, 100), 1, False), (None, 1, False), (None, 0, True)],
+    ("shown", "unbiased", "missed", "promoted"),
+    [
+        ((80, 100), (80, 100), 7, True),
+        ((80, 100), (80, 100), 8, False),
+        ((5, 100), (80, 100), 8, False),
+        ((80, 100), (5, 100), 8, False),
+        ((80, 100), (0, 100), 7, True),
+        ((5, 100), (100, 100), 1, False),
+        ((5, 100), None, 1, False),
+        ((100, 100), (80, 100), 1, False),
+        (None, (80, 100), 1, False),
+        (None, None, 0, True),
+    ],
 )
-def test_it_may_miss_of_what_people_call_bad_as_much_as_it_did_before_the_gate(
-    shown: tuple[int, int] | None, missed: int, promoted: bool
+def test_it_may_miss_of_what_people_call_bad_as_much_as_its_exam_explains(
+    shown: tuple[int, int] | None, unbiased: tuple[int, int] | None, missed: int, promoted: bool
 ) -> None:
     parts = seen(("ok", "ok", None, 200), ("ng", "ok", "bad", missed), ("ng", "ng", "bad", 20 - missed))
     assert binom.ppf(RULES.confidence, 20, 0.2) == 7
-    decision = promotion.decide(parts, RULES, 0.005, signed=False, shown=shown)
+    decision = promotion.decide(parts, RULES, 0.005, signed=False, shown=shown, unbiased=unbiased)
     assert decision.promote is promoted
 
 
@@ -100,7 +117,10 @@ def challenge(
     sessions: sessionmaker[Session], version: str, evidence: dict[str, Any] | None = None
 ) -> ModelAlias:
     with sessions.begin() as session:
-        models.set_challenger(session, "tile", version, "ada", evidence or {})
+        champion = models.champion(session, "tile")
+        assert champion is not None
+        shown = {"champion": champion.id, **(evidence or {})}
+        models.set_challenger(session, "tile", version, "ada", shown)
         found = models.challenger(session, "tile")
     assert found is not None
     return found
@@ -155,6 +175,7 @@ def test_what_it_showed_the_gate_is_read_from_the_event(
     shown = {
         "reviewed": {"candidate_caught": 1, "defects": 1},
         "borderline": {"candidate_caught": 1, "defects": 3},
+        "synthesised": {"candidate_caught": 4, "champion_caught": 2, "defects": 4},
     }
     one = challenge(sessions, register(sessions, 2), shown)
     line(one, *[("ok", "ok", None)] * 2, ("ng", "ok", "confirm"), ("ng", "ng", "confirm"))
@@ -229,7 +250,7 @@ def test_what_speaks_against_it_is_told_once_and_a_person_promotes(
 
 
 def test_only_what_it_said_beside_this_champion_in_this_time_counts(
-    sessions: sessionmaker[Session], plant: ModelAlias, line: Any
+    sessions: sessionmaker[Session], plant: ModelAlias, line: Any, model_version: str
 ) -> None:
     line(plant, *[("ok", "ok", None)] * 3)
     again = challenge(sessions, plant.model_version)
@@ -246,7 +267,9 @@ def test_only_what_it_said_beside_this_champion_in_this_time_counts(
     line(again, ("ok", "ok", None))
     decision = settle(sessions, again)
     assert decision is not None
-    assert decision.promote
+    assert not decision.promote, "it was never compared with this one"
+    assert model_version[:12] in decision.reasons[0]
+    assert f"{other[:12]} judges now" in decision.reasons[0]
 
 
 def test_nobody_promotes_over_a_champion_that_he_has_not_seen(
@@ -267,3 +290,15 @@ def test_nobody_promotes_over_a_champion_that_he_has_not_seen(
         beside = models.challenger(session, "tile")
     assert beside is not None
     assert beside.model_version == plant.model_version, "who was promoted instead leaves the challenger alone"
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_challenger_whose_place_another_takes_is_withdrawn(
+    sessions: sessionmaker[Session], plant: ModelAlias
+) -> None:
+    challenge(sessions, plant.model_version)
+    challenge(sessions, register(sessions, 2))
+    with sessions() as session:
+        (event,) = session.scalars(select(Event).where(Event.kind == models.WITHDRAWN))
+    told = {"model": plant.model_version, "why": "a newer candidate passed the gate"}
+    assert (event.actor, event.detail) == ("ada", told)

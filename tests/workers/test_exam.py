@@ -154,7 +154,8 @@ def test_an_equal_model_becomes_challenger_and_the_champion_goes_on_judging(
     assert told["evidence"]["dataset"] == good.dataset
     assert 10 < told["evidence"]["synthesised"]["defects"] <= exam.SYNTHESISED
     assert told["evidence"]["rule"] == {"false_reject_rate": 0.005, "confidence": 0.95}
-    assert details(state, "model.challenger")[0]["evidence"] == {"said": told["said"], **told["evidence"]}
+    shown = {"said": told["said"], "champion": champion, **told["evidence"]}
+    assert details(state, "model.challenger")[0]["evidence"] == shown
     assert bundle.load(state.bundles / kept.version).manifest["dataset"] == good.dataset
 
 
@@ -220,13 +221,19 @@ def test_a_golden_sample_that_is_judged_wrongly_refuses_a_model_that_passes_else
     lost = add_golden(state, accept, "lost", "ok", make_picture(702))
     (state.bundles.parent / "images" / "sha256" / lost[:2] / lost).unlink()
     kept, _ = keep(state, equal, good)
-    assert kept.challenger
+    assert not kept.challenger
     assert kept.examined is not None
+    (said,) = kept.examined.said
+    assert "golden sample s1/lost: its image can't be read" in said
+    assert "`pyramidion golden retire plate s1 lost --why ...`" in said
     assert kept.examined.evidence["unread"] == {"golden": 1}
+    with state.sessions.begin() as session:
+        golden.retire(session, "plate", "s1", "lost", "ada", "its image is lost")
+    assert exam.examine(state, state.bundles / kept.version, "plate", good).passed
     add_golden(state, accept, "swapped", "ok", make_picture(703, defect=True))
     refused = exam.examine(state, state.bundles / kept.version, "plate", good)
     assert refused.said == ("golden sample s1/swapped: known to be ok, judged ng",)
-    assert refused.evidence["golden_samples"] == 4
+    assert refused.evidence["golden_samples"] == 3
 
 
 def test_a_first_model_judges_unless_a_golden_sample_speaks_against_it(

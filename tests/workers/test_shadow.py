@@ -62,7 +62,9 @@ def challenge(
     version = hashlib.sha256(text.encode()).hexdigest()
     with sessions.begin() as session:
         models.register(session, version, "plate", text, manifest["weights_sha256"], 48)
-        models.set_challenger(session, "plate", version, "ada", {})
+        champion = models.champion(session, "plate")
+        assert champion is not None
+        models.set_challenger(session, "plate", version, "ada", {"champion": champion.id})
         found = models.challenger(session, "plate")
     assert found is not None
     return found
@@ -252,6 +254,34 @@ def test_a_challenger_that_showed_enough_judges_and_two_workers_promote_it_once(
     (id_, *_) = line(1)
     assert verdicts(sessions)[id_][2] == challenger.model_version
     assert waiting(sessions) == 0
+
+
+@once
+def test_a_challenger_that_was_altered_is_withdrawn_and_one_whose_weights_are_away_waits(
+    runtime: Runtime, line: Any, champion: str, trained: BundlePaths
+) -> None:
+    sessions = runtime.sessions
+    with sessions.begin() as session:
+        policies.change(session, "plate", RULES, "ada")
+    challenge(sessions, trained, 1.2)
+    sha256 = trained.weights_sha256
+    weights = runtime.bundles.parent / "images" / "sha256" / sha256[:2] / sha256
+    line(5)
+    background(runtime).look()
+    line(3)
+    whole = weights.read_bytes()
+    weights.unlink()
+    background(runtime).look()
+    assert (len(scored(sessions)), waiting(sessions), kinds(sessions)) == (8, 0, [])
+    weights.write_bytes(whole[:-1] + b"?")
+    background(runtime).look()
+    assert kinds(sessions) == ["model.withdrawn"]
+    with sessions() as session:
+        (event,) = session.scalars(select(Event).where(Event.kind == "model.withdrawn"))
+        now = models.champion(session, "plate")
+    assert "was altered" in event.detail["why"]
+    assert now is not None
+    assert now.id == champion
 
 
 @once
