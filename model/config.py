@@ -118,15 +118,23 @@ class Progress:
 
 @dataclass
 class Watch:
-    """Who is told how the training goes, and who may end it."""
+    """Who is told how the training goes, and who may end it; `stepped` is called with each step of it."""
 
     progress: Callable[[Progress], None] | None
     stop: Callable[[], bool] | None
     epochs: int
     started: float = field(default_factory=time.monotonic)
     losses: list[float] = field(default_factory=list)
+    stepped: Callable[[], None] | None = None
 
     def check(self) -> None:
+        """Tell of a step, and raise TrainingStoppedError where it shall be the last."""
+        if self.stepped is not None:
+            self.stepped()
+        self.heed()
+
+    def heed(self) -> None:
+        """Raise TrainingStoppedError where that is wanted; whoever only waits has made no step."""
         if self.stop is not None and self.stop():
             raise TrainingStoppedError("the training was stopped before it had a model; start it again")
 

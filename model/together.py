@@ -17,12 +17,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 import torch
 
 from model.config import Progress, TrainConfig, Watch
 
 ASKED: Final = "asked.json"
 TOLD: Final = "told.json"
+STEPPED: Final = "stepped"  # touched by the first process with each step
 _LOG: Final = "log.txt"
 _LOOKS_EVERY_S: Final = 0.2
 _ENDS_WITHIN_S: Final = 10.0
@@ -43,14 +45,14 @@ def fit_together(
 ) -> None:
     """Let `processes` fit together; they leave the checkpoint of `train` with the same arguments.
 
-    On CUDA each has a device of its own, from the first on. Raises TrainingStoppedError, ValueError for more
-    processes than devices, and TogetherError with the last words of a process that failed.
+    On CUDA each has a device of its own, from the first on. Raises TrainingStoppedError, and TogetherError
+    for more processes than devices, or with the last words of a process that failed.
     """
     cuda = torch.device(device).type == "cuda"
     if cuda and processes > torch.cuda.device_count():
-        raise ValueError(
+        raise TogetherError(
             f"{processes} processes shall train, but there are {torch.cuda.device_count()} CUDA devices: set "
-            "PYRAMIDION_TRAINING_PROCESSES to that"
+            "PYRAMIDION_TRAINING_PROCESSES to that, then ask again"
         )
     with tempfile.TemporaryDirectory(prefix="pyramidion-training-") as name:
         folder = Path(name)
@@ -64,7 +66,7 @@ def fit_together(
                 start_new_session=True,  # a terminal's Ctrl-C is for whoever asked, who then ends these
             )
             try:
-                _follow(launched, folder / TOLD, watch)
+                _follow(launched, folder, watch)
             finally:
                 _end(launched)
         if launched.returncode != 0:
@@ -96,20 +98,33 @@ def _ask(
         "cuda": cuda,
         "checkpoints": str(checkpoints.absolute()),
         "asked_by": os.getpid(),
+        "asked_by_since": psutil.Process().create_time(),  # a number may be another process's by then
     }
     (folder / ASKED).write_text(json.dumps(asked), encoding="utf-8")
 
 
-def _follow(launched: "subprocess.Popen[bytes]", told: Path, watch: Watch) -> None:
-    """Pass on what the first process tells, until all have ended."""
+def _follow(launched: "subprocess.Popen[bytes]", folder: Path, watch: Watch) -> None:
+    """Pass on what the first process tells, and that it makes steps, until all have ended."""
     before: dict[str, Any] | None = None
+    stepped_before: int | None = None
     while launched.poll() is None:
-        watch.check()
-        now = _read(told)
+        watch.heed()  # that we look is no step: a team that hangs shall be seen to hang
+        stepped = _stepped_at(folder / STEPPED)
+        if stepped != stepped_before:
+            watch.check()
+            stepped_before = stepped
+        now = _read(folder / TOLD)
         if now is not None and now != before and watch.progress is not None:
             watch.progress(Progress(**now))
             before = now
         time.sleep(_LOOKS_EVERY_S)
+
+
+def _stepped_at(file: Path) -> int | None:
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def _read(told: Path) -> dict[str, Any] | None:

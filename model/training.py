@@ -78,6 +78,7 @@ class Trained:
     calibration: Calibration
     facts: TrainingFacts
     drift: dict[str, Any]  # what is usual, as model.drift.reference sums it up
+    checkpoint: Path | None = None  # for whoever keeps the model to remove
 
 
 def train(
@@ -87,7 +88,9 @@ def train(
     device: str = "cpu",
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    stepped: Callable[[], None] | None = None,
     checkpoints: Path | None = None,
+    keep_checkpoint: bool = False,
     groups: Sequence[str] | None = None,
     processes: int = 1,
     trim: float = 0.0,
@@ -105,15 +108,19 @@ def train(
 
     The same files in any order with the same seed, device and library versions give the same weights. With
     a folder `checkpoints`, a training that was stopped or killed goes on from its last whole epoch when the
-    same one is asked for again, and ends with the weights that it would have had.
+    same one is asked for again, and ends with the weights that it would have had. With `keep_checkpoint` it
+    also does after its end, until whoever keeps the model removes `Trained.checkpoint`.
+
+    `stop` is asked with every step, and more often; `stepped` is called with every step.
     Raises TooFewImagesError, UnreadableImageError (with the index), TrainingStoppedError, UselessModelError,
     model.together.TogetherError, and ValueError for a config that its preset can't train.
     """
     config = config or TrainConfig()
-    watch = Watch(progress, stop, config.epochs)
+    watch = Watch(progress, stop, config.epochs, stepped=stepped)
     place = torch.device(device)
     with ExitStack() as stack:
         if processes > 1:
+            keep_checkpoint = keep_checkpoint and checkpoints is not None
             checkpoints = checkpoints or Path(stack.enter_context(TemporaryDirectory()))
             read_good(images, config, watch, groups)  # what can't be trained on is told before they start
             fit_together(images, groups, config, device, processes, watch, checkpoints)
@@ -142,10 +149,11 @@ def train(
         losses=tuple(watch.losses),
         augmentation=tuple(fitted.measured),
     )
-    if fitted.kept is not None:
+    kept = fitted.kept if keep_checkpoint else None
+    if fitted.kept is not None and kept is None:
         fitted.kept.unlink(missing_ok=True)
     usual = drift.reference(scores, [look(one) for one in (*good.fit, *good.validate, *good.calibrate)])
-    return Trained(detector.cpu(), config, calibration, facts, usual)
+    return Trained(detector.cpu(), config, calibration, facts, usual, kept)
 
 
 def fit_only(
@@ -156,13 +164,14 @@ def fit_only(
     groups: Sequence[str] | None,
     progress: Callable[[Progress], None] | None,
     stop: Callable[[], bool],
+    stepped: Callable[[], None] | None,
     checkpoints: Path,
 ) -> None:
     """Do the part of `train` that processes of a team do together; what they did is in the checkpoint.
 
     Raises what `train` raises.
     """
-    watch = Watch(progress, stop, config.epochs)
+    watch = Watch(progress, stop, config.epochs, stepped=stepped)
     _fit(images, config, torch.device(device), watch, groups, checkpoints)
 
 

@@ -122,7 +122,13 @@ def train_images(
 
         try:
             trained = training.train(
-                good, config, device=state.device, progress=show, stop=stop, checkpoints=checkpoints
+                good,
+                config,
+                device=state.device,
+                progress=show,
+                stop=stop,
+                checkpoints=checkpoints,
+                keep_checkpoint=True,  # until `keep` has registered the model
             )
         except (training.TrainingStoppedError, KeyboardInterrupt):
             if checkpoints is not None:

@@ -51,6 +51,9 @@ class Background(threading.Thread):
             except DeviceLostError as error:
                 end_for_want_of_device(error)
                 return
+            except Exception:  # nobody foresaw it: what the worker judges is not to wait for that
+                logger.exception("scoring in the background failed, and goes on in a while")
+                pause = min(_LONGEST_PAUSE_S, pause * random.uniform(1.5, 2.5))  # noqa: S311
             else:
                 pause, away = LOOKS_EVERY_S, False
 

@@ -1,5 +1,6 @@
 """What becomes of a trained model: saved, examined, and registered as champion, challenger, or neither."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,36 +74,46 @@ def keep(
 
     Defects that people have found are scored with it, and how many escape stands in its note and in an event.
     The run of a `pulse` succeeds with it; where it was lost, nothing is registered, and RunLostError raised.
-    Raises TrainingStoppedError where the pulse must stop during the exam, BundleError for a bundle that was
+    Raises TrainingStoppedError where the pulse must stop meanwhile, BundleError for a bundle that was
     damaged, and ChampionChangedError where one champion after the other was promoted during the exams.
     """
     dataset = None if snapshot is None else snapshot.dataset
     saved = bundle.save(trained, private_folder(state.bundles), product=product, dataset=dataset)
-    escaping = escapes.count(state, saved.folder, product)
+
+    def going_on() -> None:
+        if pulse is not None and pulse.must_stop():
+            raise training.TrainingStoppedError("the training was stopped while its model was measured")
+
+    escaping = escapes.count(state, saved.folder, product, going_on)
     if escaping is not None:
         note = f"{note}; {escaping.note}"
     state.store.put(saved.weights.read_bytes())  # before the transaction: it may take a while
     exams = 0
     while True:
         exams += 1
-        examined = None if snapshot is None else _examine(state, saved, product, snapshot, pulse)
+        examined = None if snapshot is None else _examine(state, saved, product, snapshot, pulse, going_on)
         new = _New(saved, product, trained.facts.images, actor, note, promote, escaping, examined)
         try:
             with state.sessions.begin() as session:
-                return _register(session, new, pulse)
+                kept = _register(session, new, pulse)
         except ChampionChangedError as error:
             if exams == _EXAMS:
                 raise
             logger.warning("%s is examined again: %s", saved.version, error)
+        else:
+            if trained.checkpoint is not None:
+                trained.checkpoint.unlink(missing_ok=True)  # not before: a kill until now goes on from it
+            return kept
 
 
 def _examine(
-    state: Runtime, saved: BundlePaths, product: str, snapshot: Snapshot, pulse: Pulse | None
+    state: Runtime,
+    saved: BundlePaths,
+    product: str,
+    snapshot: Snapshot,
+    pulse: Pulse | None,
+    going_on: Callable[[], None],
 ) -> Examined:
-    def going_on() -> None:
-        if pulse is not None and pulse.must_stop():
-            raise training.TrainingStoppedError("the training was stopped during the exam of its model")
-
     examined = exam.examine(state, saved.folder, product, snapshot, going_on)
     if pulse is not None:
         for line in (f"exam: {examined.word}", *examined.said):

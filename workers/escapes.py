@@ -3,6 +3,7 @@
 It is told, never used: the threshold comes from good parts alone, and no defect moves it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,11 +48,14 @@ class Escapes:
         }
 
 
-def count(state: Runtime, bundle_folder: Path, product: str) -> Escapes | None:
+def count(
+    state: Runtime, bundle_folder: Path, product: str, going_on: Callable[[], None] = lambda: None
+) -> Escapes | None:
     """Score the product's reviewed defects with a bundle; None where nobody has found one.
 
-    An escape is what would be judged ok: what the band makes inconclusive is looked at by a person. Raises
-    ImageStoreUnavailableError: images that are away for the moment are not lost.
+    An escape is what would be judged ok: what the band makes inconclusive is looked at by a person.
+    `going_on` is called with every few images, and may raise. Raises ImageStoreUnavailableError: images that
+    are away for the moment are not lost.
     """
     with state.reading() as session:
         defects = reviewed.defects(session, product, LIMIT)
@@ -61,6 +65,7 @@ def count(state: Runtime, bundle_folder: Path, product: str) -> Escapes | None:
     escaped: list[UUID] = []
     unread = 0
     for start in range(0, len(defects), _AT_ONCE):
+        going_on()
         some = defects[start : start + _AT_ONCE]
         ids, arrays = [], []
         for defect, blob in zip(some, state.store.get_many([one.image_sha256 for one in some]), strict=True):

@@ -23,7 +23,7 @@ _LONGEST_PAUSE_S: Final = 2.0  # so that a cancellation is heeded within seconds
 class Pulse:
     """While it is entered, a thread renews the lease and writes down how far the training is.
 
-    The training tells it of each step (`must_stop`) and epoch (`note`).
+    The training tells it of each step (`step`, or `must_stop`, which also asks) and epoch (`note`).
     """
 
     def __init__(
@@ -70,8 +70,15 @@ class Pulse:
         elif progress.stage == "calibrate":
             self.say("calibrating")
 
-    def must_stop(self) -> bool:
+    def step(self) -> None:
         self._progressed()
+
+    def must_stop(self) -> bool:
+        self.step()
+        return self.is_unwanted()
+
+    def is_unwanted(self) -> bool:
+        """Say whether it must stop, to one that only waits and has made no step."""
         return self._lost.is_set() or self._stopping.is_set()
 
     def is_lost(self) -> bool:

@@ -6,7 +6,8 @@ A run that is cut off goes on from the last whole epoch of whoever had it before
 import json
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -47,13 +48,13 @@ def train_next(
         return None
     with Pulse(state.sessions, held, settings.training_lease_s, stopping, progressed) as pulse:
         try:
-            _train_or_stop(state, pulse)
-        except runs.RunLostError as error:
-            logger.warning("%s: nothing is kept of this training", error)
+            with _unless_lost():
+                _train_or_stop(state, pulse)
         except ImageStoreUnavailableError as error:
             pulse.say(f"{error}: it is tried again")
-            with state.sessions.begin() as session:
-                runs.give_back(session, held, pulse.log, pause_s=settings.training_lease_s)
+            with _unless_lost(), state.sessions.begin() as session:  # an outage is no attempt, however long
+                pause_s = settings.training_lease_s
+                runs.give_back(session, held, pulse.log, pause_s=pause_s, counts=False)
         except (
             training.TooFewImagesError,
             training.UnreadableImageError,
@@ -71,6 +72,15 @@ def train_next(
             _failed(state, pulse, f"{type(error).__name__}: {error}")
             raise
     return held.id
+
+
+@contextmanager
+def _unless_lost() -> Iterator[None]:
+    """Let a run be that was cancelled, or taken up by another, whatever was to be done with it."""
+    try:
+        yield
+    except runs.RunLostError as error:
+        logger.warning("%s: nothing is kept of this training", error)
 
 
 def _train_or_stop(state: Runtime, pulse: Pulse) -> None:
@@ -93,8 +103,10 @@ def _train(state: Runtime, pulse: Pulse) -> None:
         processes=state.settings.training_processes,
         device=state.device,
         progress=pulse.note,
-        stop=pulse.must_stop,
+        stop=pulse.is_unwanted,
+        stepped=pulse.step,
         checkpoints=checkpoints(),
+        keep_checkpoint=True,
         groups=taken.groups,
         trim=SnapshotSettings().dataset_tail,
         trusted=taken.trusted,
@@ -137,7 +149,7 @@ def _stopped(state: Runtime, pulse: Pulse) -> None:
 def _failed(state: Runtime, pulse: Pulse, reason: str) -> None:
     pulse.say(f"failed: {reason}")
     logger.error("training of %s failed: %s", pulse.held.product, reason)
-    with state.sessions.begin() as session:
+    with _unless_lost(), state.sessions.begin() as session:
         runs.fail(session, pulse.held, reason, pulse.log)
 
 

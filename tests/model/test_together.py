@@ -1,5 +1,6 @@
 """Training by two real processes of torch's launcher, over gloo."""
 
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ import torch
 from model import together as together_
 from model.config import Progress, TrainConfig, TrainingStoppedError
 from model.images import UnreadableImageError
+from model.member import still_there
 from model.together import TogetherError
 from model.training import train
 
@@ -41,7 +43,16 @@ def test_two_processes_go_on_from_where_one_was_stopped_and_fit_one_model(
             checkpoints=tmp_path,
         )
     again: list[Progress] = []
-    together = train(parts, few, processes=2, progress=again.append, checkpoints=tmp_path)
+    steps: list[bool] = []
+    together = train(
+        parts,
+        few,
+        processes=2,
+        progress=again.append,
+        stepped=lambda: steps.append(bool(children())),
+        checkpoints=tmp_path,
+    )
+    assert any(steps), "the team's own steps are told"
     assert not children()
     assert next(at.epoch for at in again if at.stage == "fit") == 1
     assert (together.facts.processes, together.facts.epochs) == (2, few.epochs)
@@ -62,7 +73,9 @@ def test_what_can_not_be_trained_together_is_said(
     with pytest.raises(UnreadableImageError, match="image 3"):
         train([*parts[:3], parts[3][:100], *parts[4:]], few, processes=2)
     if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match="there are 0 CUDA devices: set PYRAMIDION_TRAINING_PROCESSES"):
+        with pytest.raises(
+            TogetherError, match="there are 0 CUDA devices: set PYRAMIDION_TRAINING_PROCESSES"
+        ):
             train(parts, few, processes=2, device="cuda")
     broken = [sys.executable, "-c", "raise SystemExit('no more memory')"]
     monkeypatch.setattr(together_, "_command", lambda _folder, _processes: broken)
@@ -75,6 +88,24 @@ def test_processes_end_when_the_training_is_stopped(
 ) -> None:
     busy = [sys.executable, "-c", "import time; time.sleep(60)"]
     monkeypatch.setattr(together_, "_command", lambda _folder, _processes: busy)
+    looks: list[bool] = []
+    steps: list[bool] = []
+
+    def stop() -> bool:
+        looks.append(bool(children()))
+        return sum(looks) == 4
+
     with pytest.raises(TrainingStoppedError):
-        train(make_parts(5, 12), few, processes=2, stop=lambda: bool(children()))
+        train(make_parts(5, 12), few, processes=2, stop=stop, stepped=lambda: steps.append(bool(children())))
     assert not children()
+    assert steps, "reading makes steps"
+    assert not any(steps), "a team that does nothing makes none, however often one looks after it"
+
+
+def test_who_asked_is_known_by_more_than_a_number_that_another_process_may_have() -> None:
+    me = psutil.Process()
+    assert still_there(me.pid, me.create_time()) == me
+    assert still_there(me.pid, me.create_time() - 3600) is None
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        since = psutil.Process(gone.pid).create_time()
+    assert still_there(gone.pid, since) is None

@@ -177,6 +177,27 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
     assert not list(tmp_path.iterdir())  # a model that is there needs no checkpoint
 
 
+def test_a_training_that_is_over_but_not_kept_fits_no_epoch_again(
+    make_parts: Parts, quick: TrainConfig, tmp_path: Path
+) -> None:
+    parts, config = make_parts(5, 24), replace(quick, epochs=2)
+    first = train(parts, config, checkpoints=tmp_path, keep_checkpoint=True)
+    assert [first.checkpoint] == list(tmp_path.iterdir())
+    seen: list[Progress] = []
+    steps: list[int] = []
+    again = train(
+        parts,
+        config,
+        checkpoints=tmp_path,
+        keep_checkpoint=True,
+        progress=seen.append,
+        stepped=lambda: steps.append(seen[-1].epoch),
+    )
+    assert [(at.epoch, at.stage) for at in seen] == [(0, "read"), (2, "fit"), (2, "calibrate")]
+    assert set(steps) == {0}, "no step but those of reading"
+    assert (again.facts, again.calibration) == (first.facts, first.calibration)
+
+
 def test_a_checkpoint_belongs_to_its_images_and_settings(
     make_parts: Parts, quick: TrainConfig, tmp_path: Path
 ) -> None:

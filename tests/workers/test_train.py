@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from db import inspections, models, runs
 from db.ids import uuid7
-from db.imagestore import ImageStore
+from db.imagestore import ImageStore, ImageStoreUnavailableError
 from db.settings import DatabaseSettings
 from db.tables import Event, Inspection, Review, TrainingRun
 from model import bundle, training
@@ -80,6 +80,7 @@ def test_a_candidate_is_trained_on_ok_parts_and_does_not_judge(
     assert run.gate_passed is False
     assert run.gate_said is not None
     assert "the hold-out has 0 good parts" in run.gate_said[0]
+    assert list(train.checkpoints().iterdir()) == [], "a model that is registered needs no checkpoint"
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -88,7 +89,7 @@ def test_nothing_is_promoted_by_itself_where_that_takes_a_signature(
 ) -> None:
     monkeypatch.setenv("PYRAMIDION_REQUIRE_SIGNATURE", "promotion")
     monkeypatch.setattr(bundle, "save", lambda *_, **__: trained)  # a training takes seconds
-    made: Any = SimpleNamespace(facts=SimpleNamespace(images=48))
+    made: Any = SimpleNamespace(facts=SimpleNamespace(images=48), checkpoint=None)
     kept = candidate.keep(runtime, made, "plate", actor="ada", note="new", promote=True)
     assert not kept.promoted
     with runtime.sessions() as session:
@@ -195,6 +196,7 @@ def test_a_run_that_is_cancelled_while_it_trains_leaves_no_model(
     train.train_next(runtime, threading.Event())
     with runtime.sessions() as session:
         assert runs.find(session, run).state == "cancelled"
+        assert len(list(train.checkpoints().iterdir())) == 1, "what is not registered may be wanted again"
         assert [one.id for one in models.versions(session, "plate")] == [champion]
 
 
@@ -215,3 +217,69 @@ def test_what_nobody_foresaw_fails_the_run_with_its_traceback(
         found = runs.find(session, run)
     assert (found.state, found.reason) == ("failed", "RuntimeError: CUDA error: an illegal memory access")
     assert "in broken" in found.log
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_an_image_store_that_is_away_costs_no_attempt(
+    runtime: Runtime, champion: str, accept: Any, make_picture: Any
+) -> None:
+    judge(runtime, Delivery(accept([make_picture(seed) for seed in range(200, 212)]), datetime.now(UTC)))
+    images = runtime.bundles.parent / "images"
+    images.rename(images.with_name("away"))
+    run = retrain(runtime)
+    assert (run.state, run.attempt) == ("requested", 0)
+    assert "it is tried again" in run.log
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "error", [ImageStoreUnavailableError("s3://images", "refused"), training.UselessModelError(0)]
+)
+def test_what_goes_wrong_in_a_run_that_was_cancelled_ends_no_trainer(
+    error: Exception,
+    runtime: Runtime,
+    champion: str,
+    accept: Any,
+    make_picture: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    judge(runtime, Delivery(accept([make_picture(seed) for seed in range(200, 212)]), datetime.now(UTC)))
+    progress: list[None] = []
+
+    def broken(*_: Any, stop: Any, stepped: Any, **__: Any) -> Any:
+        before = len(progress)
+        assert not stop()
+        assert len(progress) == before, "who asks whether to stop has made no progress"
+        stepped()
+        assert len(progress) == before + 1
+        with runtime.sessions.begin() as session:
+            runs.cancel(session, run, "ada")
+        raise error
+
+    monkeypatch.setattr(training, "train", broken)
+    run = request(runtime)
+    assert train.train_next(runtime, threading.Event(), lambda: progress.append(None)) == run
+    with runtime.sessions() as session:
+        assert (runs.find(session, run).state, runs.find(session, run).reason) == ("cancelled", None)
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_counting_escapes_ends_when_the_training_is_to_stop(
+    runtime: Runtime,
+    champion: str,
+    trained: BundlePaths,
+    accept: Any,
+    make_picture: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bad = accept([make_picture(300, defect=True)])
+    judge(runtime, Delivery(bad, datetime.now(UTC)))
+    now = datetime.now(UTC)
+    with runtime.sessions.begin() as session:
+        words = {"verdict": "confirm", "reviewer": "ada", "created_at": now}
+        session.add(Review(id=uuid7(now), inspection_id=bad[0], **words))
+    stopping: Any = SimpleNamespace(must_stop=lambda: True)
+    made: Any = SimpleNamespace(checkpoint=None)
+    monkeypatch.setattr(bundle, "save", lambda *_, **__: trained)  # a training takes seconds
+    with pytest.raises(training.TrainingStoppedError):
+        candidate.keep(runtime, made, "plate", actor="trainer", note="new", pulse=stopping)
