@@ -50,7 +50,8 @@ class Trial:
     `good` maps good parts to whether they were rejected, `defects` maps sets of defects, such as `reviewed`
     and `synthesised`, to whether each was caught. `golden_wrong` names the golden samples that it gets wrong,
     each with the reason. `borderline` are reviewed defects that the champion did not score clearly, and are
-    in no other set. `threshold` is what its defects were told with, where that is not its own.
+    in no other set. `threshold` is what its defects were told with, where that is not its own, and
+    `caught_on_line` how many reviewed ones it catches with its own.
     """
 
     good: Mapping[str, bool]
@@ -58,6 +59,7 @@ class Trial:
     golden_wrong: Mapping[str, str] = field(default_factory=dict)
     borderline: Mapping[str, bool] = field(default_factory=dict)
     threshold: float | None = None
+    caught_on_line: int | None = None
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,8 @@ def _ask_borderline(
 
     Of what the champion caught, a model that is as good catches at least as large a share as of all defects.
     How large that is, the synthesised ones tell: the lower end of the interval of the champion's recall, as
-    wide as so few of the one or the other make it. What the candidate catches besides makes up for others.
+    wide as so few of the one or the other make it. What the candidate catches besides makes up for others,
+    and with the threshold that the champion would need no more is asked for than it catches itself.
     """
     caught, before = sum(candidate.borderline.values()), sum(champion.borderline.values())
     number = len(candidate.borderline)
@@ -190,17 +193,21 @@ def _ask_borderline(
     before += sum(clear_before.values())
     if not made or not before:
         return
-    fewer = min(len(made), before)
-    least = before * wilson_least(fewer * sum(made.values()) / len(made), fewer, rule.confidence)
+    chosen = max(before, champion.caught_on_line or 0)
+    fewer = min(len(made), chosen)
+    least = chosen * wilson_least(fewer * sum(made.values()) / len(made), fewer, rule.confidence)
+    least = min(least, before)
     evidence["reviewed_in_all"] = {
         "defects": number,
         "candidate_caught": caught,
         "champion_caught": before,
+        "champion_caught_on_line": chosen,
         "least": round(least, 2),
     }
+    line = f" ({chosen} as it judges now)" if chosen > before else ""
     said = (
-        f"catches {caught} of all {number} reviewed defects, the champion {before}, and for one that catches "
-        f"{sum(made.values())} of {len(made)} synthesised ones no fewer than {least:.1f} will do"
+        f"catches {caught} of all {number} reviewed defects, the champion {before}{line}, and for one that "
+        f"catches {sum(made.values())} of {len(made)} synthesised ones no fewer than {least:.1f} will do"
     )
     (refused if caught < least - 1e-9 else shown).append(said)
 

@@ -179,6 +179,7 @@ def _trials(sitting: Sitting, snapshot: Snapshot, asked: _Asked, target: float) 
                 }
                 | {name: _unread(one) for name, one in samples.items() if name not in golden_said},
                 threshold=None if threshold == own else threshold,
+                caught_on_line=sum(sitting.verdict(score, own) != "ok" for score in of_found.values()),
             )
         )
     return trials

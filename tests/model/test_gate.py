@@ -175,3 +175,22 @@ def test_few_reviewed_defects_leave_room_for_chance_and_what_else_is_caught_coun
     assert decide(of([True, False, False, True, False]), champion, TARGET).passed
     assert not decide(of([False] * 5), champion, TARGET).passed
     assert decide(of([False] * 5), of([False] * 5), TARGET).passed, "as good as the champion"
+
+
+def test_a_champion_out_of_step_chose_what_it_caught_with_its_own_threshold() -> None:
+    """It would catch 60 of 95 with the one that it needs, and 40 of 100 synthesised ones."""
+
+    def of(caught: int) -> Trial:
+        hair = {f"hair {number}": number < caught for number in range(95)}
+        return Trial(
+            trial().good, {"synthesised": trial(synthesised=40).defects["synthesised"]}, borderline=hair
+        )
+
+    champion = dataclasses.replace(of(60), threshold=1.25, caught_on_line=95)
+    assert decide(of(29), champion, TARGET).evidence["reviewed_in_all"]["least"] == pytest.approx(
+        29.0, abs=0.5
+    )
+    assert decide(of(30), champion, TARGET).passed
+    said = "catches 28 of all 95 reviewed defects, the champion 60 (95 as it judges now), and"
+    assert said in refusals(decide(of(28), champion, TARGET))
+    assert decide(of(5), dataclasses.replace(of(5), threshold=1.25, caught_on_line=95), TARGET).passed
