@@ -163,7 +163,8 @@ def _hear_alarm(session: Session, line: Line, told: Told, say: Callable[[str], N
     told.alarm = next(iter(alarms.newest(session, PRODUCT, only_open=True, limit=1)), None)
     if told.alarm is not None:
         say(f"alarm    {told.alarm.said}")
-        schedules.change(session, PRODUCT, "demo", cron="* * * * *", min_new=line.plan.parts // 2)
+        # When some hundred have passed the old lamp: a model of a lamp that still fades is soon out of date.
+        schedules.change(session, PRODUCT, "demo", cron="* * * * *", min_new=5 * line.plan.parts)
         say("schedule a training, each minute, once enough good parts are new")
 
 

@@ -26,6 +26,7 @@ _HURRY: Final = {
     "PYRAMIDION_TRAINING_NICE": "0",  # the line leaves the processor time enough
 }
 _ANSWERS: Final = {True: "yes", False: "no", None: "not known"}
+_FALSE_REJECT_RATE: Final = 0.02  # what so few parts can promise
 _MODEL_SIZE: Final = 96  # pixels a side, which the new model has as well: trained in a minute or two
 
 
@@ -56,7 +57,7 @@ def show(
     _say(f"line     simulating {GOOD_PARTS} good parts to learn from")
     good = good_parts(GOOD_PARTS, seed, plan.size)
     note = f"{GOOD_PARTS} simulated parts, seed {seed}"
-    config = TrainConfig(size=(_MODEL_SIZE, _MODEL_SIZE))
+    config = TrainConfig(size=(_MODEL_SIZE, _MODEL_SIZE), false_reject_rate=_FALSE_REJECT_RATE)
     model = train_images(PRODUCT, good, config, note=note, stop=stop.is_set)
     _say(f"model    {model['version'][:12]}, threshold {model['threshold']:.3f}, {model['seconds']} s")
     story.set_up(context, plan)
