@@ -207,7 +207,7 @@ def test_what_retention_lets_go_takes_its_rescores_along(
     month: bool,
 ) -> None:
     """Also where it went between scoring and recording; by whole months and one by one."""
-    monkeypatch.setattr("db.retention.images._YOUNG", timedelta(days=-2))
+    monkeypatch.setattr("db.retention.images.YOUNG", timedelta(days=-2))
     if month and engine.dialect.name == "postgresql":
         with engine.begin() as connection:
             partitions.make(connection, [partitions.month_of(NOON)])

@@ -264,7 +264,7 @@ def test_what_retention_let_go_of_a_lot_is_told_and_proved(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("db.retention.images._YOUNG", timedelta(days=-1))
+    monkeypatch.setattr("db.retention.images.YOUNG", timedelta(days=-1))
     ids = make_lot(database, sessions, NOW - timedelta(days=400))
     act = let_go(engine, database, "ng")[-1]
     file = tmp_path / "part.zip"
