@@ -27,6 +27,12 @@ from pyramidion.broker import prepare
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let files with a long test begin first: else one process ends with it while the other waits."""
+    long = {item.path for item in items if item.get_closest_marker("long") is not None}
+    items.sort(key=lambda item: item.path not in long)
+
+
 def missing(what: str) -> None:
     """Skip a test that lacks something on a developer's machine; fail it in CI, where all must be there."""
     if os.environ.get("CI"):

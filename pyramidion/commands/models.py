@@ -65,7 +65,10 @@ def models(
     if not rows:
         out.print("no model yet; `pyramidion train PRODUCT --images DIR` makes one")
         return
-    table = Table("product", "version", "plays", "trained (UTC)", "images", "threshold", "from", box=None)
+    table = Table("product", box=None)
+    for name in ("version", "plays", "trained (UTC)", "images", "threshold"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("from")
     for row in rows:
         threshold = row["threshold"]
         table.add_row(

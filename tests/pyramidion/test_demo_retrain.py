@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)  # a training beside a line that goes on, on two busy cores
 def test_the_ageing_demo_ends_with_a_model_that_knows_the_light(run: Any, home: Path) -> None:
     few = {"PYRAMIDION_DATASET_IMAGES": "140"}
