@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from db import clock, events, golden_trials, inspections
 from db.golden import GoldenError
-from db.schedules import ScheduleError, latest_due, next_due
+from db.schedules import ScheduleError, latest_due, set_times
 from db.tables import GoldenSchedule
 
 CHANGED: Final = "golden.schedule"
@@ -42,18 +42,9 @@ def change(
             )
         schedule = GoldenSchedule(product=product, cron=cron, time_zone="UTC", enabled=True, last_due=now)
         session.add(schedule)
-    before = (schedule.cron, schedule.time_zone, schedule.enabled)
-    schedule.cron = " ".join((schedule.cron if cron is None else cron).split())
-    schedule.time_zone = schedule.time_zone if time_zone is None else time_zone
-    schedule.enabled = schedule.enabled if enabled is None else enabled
-    if next_due(schedule.cron, schedule.time_zone, now) is None:
-        raise ScheduleError(f"the cron expression {schedule.cron!r} is never due: correct its day or month")
-    after = (schedule.cron, schedule.time_zone, schedule.enabled)
-    if after != before:
-        schedule.last_due = now
-    schedule.changed_by, schedule.changed_at = by, now
+    set_times(schedule, by, now, cron, time_zone, enabled)
     session.flush()
-    told = dict(zip(("cron", "time_zone", "enabled"), after, strict=True))
+    told = {"cron": schedule.cron, "time_zone": schedule.time_zone, "enabled": schedule.enabled}
     events.record(session, CHANGED, by, product, told)
     return schedule
 

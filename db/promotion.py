@@ -4,7 +4,6 @@ Decided once for each challenger: looked at again and again, chance alone would 
 """
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -120,13 +119,11 @@ def most_by_chance(images: int, rate: float, confidence: float) -> int:
 
     The quantile of the binomial distribution, as scipy.stats.binom.ppf.
     """
-    below, odds = 0.0, (math.log(rate), math.log1p(-rate))
-    for number in range(images):
-        chosen = math.lgamma(images + 1) - math.lgamma(number + 1) - math.lgamma(images - number + 1)
-        below += math.exp(chosen + number * odds[0] + (images - number) * odds[1])
-        if below >= confidence:
-            return number
-    return images
+    import numpy as np  # noqa: PLC0415  # only who decides has to wait for them
+    from scipy import special  # noqa: PLC0415
+
+    at_most = special.bdtr(np.arange(images + 1), images, rate)
+    return int(np.searchsorted(at_most, confidence))
 
 
 def is_due(session: Session, one: ModelAlias) -> bool:

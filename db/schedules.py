@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db import clock, events, inspections, runs
-from db.tables import Schedule
+from db.tables import GoldenSchedule, Schedule
 
 ACTOR: Final = "schedule"
 _SECOND: Final = timedelta(seconds=1)
@@ -88,19 +88,37 @@ def change(
             product=product, cron=cron, time_zone="UTC", min_new=50, enabled=True, last_due=now
         )
         session.add(schedule)
-    before = (schedule.cron, schedule.time_zone, schedule.enabled)
-    schedule.cron = schedule.cron if cron is None else " ".join(cron.split())
-    schedule.time_zone = schedule.time_zone if time_zone is None else time_zone
     schedule.min_new = schedule.min_new if min_new is None else min_new
-    schedule.enabled = schedule.enabled if enabled is None else enabled
-    if next_due(schedule.cron, schedule.time_zone, now) is None:
-        raise ScheduleError(f"the cron expression {schedule.cron!r} is never due: correct its day or month")
-    if (schedule.cron, schedule.time_zone, schedule.enabled) != before:
-        schedule.last_due, schedule.last_skipped = now, None
-    schedule.changed_by, schedule.changed_at = by, now
+    if set_times(schedule, by, now, cron, time_zone, enabled):
+        schedule.last_skipped = None
     session.flush()
     events.record(session, "schedule.changed", by, product, _detail(schedule))
     return schedule
+
+
+def set_times(
+    schedule: Schedule | GoldenSchedule,
+    by: str,
+    now: datetime,
+    cron: str | None,
+    time_zone: str | None,
+    enabled: bool | None,
+) -> bool:
+    """Change when a schedule is due, where what is None stays; says whether that is another time now.
+
+    What was due before doesn't count for it. Raises ScheduleError.
+    """
+    before = (schedule.cron, schedule.time_zone, schedule.enabled)
+    schedule.cron = schedule.cron if cron is None else " ".join(cron.split())
+    schedule.time_zone = schedule.time_zone if time_zone is None else time_zone
+    schedule.enabled = schedule.enabled if enabled is None else enabled
+    if next_due(schedule.cron, schedule.time_zone, now) is None:
+        raise ScheduleError(f"the cron expression {schedule.cron!r} is never due: correct its day or month")
+    schedule.changed_by, schedule.changed_at = by, now
+    changed = (schedule.cron, schedule.time_zone, schedule.enabled) != before
+    if changed:
+        schedule.last_due = now
+    return changed
 
 
 def _detail(schedule: Schedule) -> dict[str, Any]:

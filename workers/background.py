@@ -47,13 +47,13 @@ class Background(threading.Thread):
                     logger.warning(
                         "scoring in the background waits for database and image store: %s", sentence(error)
                     )
-                pause, away = min(_LONGEST_PAUSE_S, pause * random.uniform(1.5, 2.5)), True  # noqa: S311
+                pause, away = _longer(pause), True
             except DeviceLostError as error:
                 end_for_want_of_device(error)
                 return
             except Exception:  # nobody foresaw it: what the worker judges is not to wait for that
                 logger.exception("scoring in the background failed, and goes on in a while")
-                pause = min(_LONGEST_PAUSE_S, pause * random.uniform(1.5, 2.5))  # noqa: S311
+                pause = _longer(pause)
             else:
                 pause, away = LOOKS_EVERY_S, False
 
@@ -63,6 +63,10 @@ class Background(threading.Thread):
         while more and self.spare.comes():
             more = self._shadows.turn(self._state())
             more = self._rescorings.turn(self._state()) or more
+
+
+def _longer(pause_s: float) -> float:
+    return min(_LONGEST_PAUSE_S, pause_s * random.uniform(1.5, 2.5))  # noqa: S311
 
 
 def start(busy: Callable[[], bool], hung_after_s: float) -> Background:

@@ -141,14 +141,16 @@ def _trials(sitting: Sitting, snapshot: Snapshot, asked: _Asked, target: float) 
     hashes = [(name, one.image_sha256) for name, one in samples.items()]
     good_scores = sitting.scored(GOOD, good)
     found_scores = sitting.scored(FOUND, sitting.stored(FOUND, found))
-    most = gate.most_by_chance(len(good_scores[0]), target, asked.rules.confidence)
+    thresholds = [scorer.threshold for scorer in sitting.scorers]
     clear = set(found_scores[0])
-    if len(sitting.scorers) > 1:
+    if len(thresholds) > 1:  # the champion, which may have got out of step with the line
         scores = list(good_scores[1].values())
-        fair = gate.fair_threshold(scores, sitting.scorers[1].threshold, most)
-        clear = gate.clearly_above(found_scores[1], fair, scores)
+        most = gate.most_by_chance(len(scores), target, asked.rules.confidence)
+        thresholds[1] = gate.fair_threshold(scores, thresholds[1], most)
+        clear = gate.clearly_above(found_scores[1], thresholds[1], scores)
     of_each = zip(
         sitting.scorers,
+        thresholds,
         good_scores,
         found_scores,
         sitting.scored(MADE, made),
@@ -156,22 +158,21 @@ def _trials(sitting: Sitting, snapshot: Snapshot, asked: _Asked, target: float) 
         strict=True,
     )
     trials: list[Trial] = []
-    for scorer, of_good, of_found, of_made, of_golden in of_each:
-        own = threshold = scorer.threshold
-        if trials:  # the champion, which may have got out of step with the line
-            threshold = gate.fair_threshold(list(of_good.values()), own, most)
-        asked_of, told_of = _split(of_found, clear)
+    for scorer, threshold, of_good, of_found, of_made, of_golden in of_each:
+        own = scorer.threshold
+        caught, caught_made = (
+            {name: sitting.verdict(score, threshold) != "ok" for name, score in of_kind.items()}
+            for of_kind in (of_found, of_made)
+        )
         golden_said = {name: sitting.verdict(score, own) for name, score in of_golden.items()}
         trials.append(
             Trial(
                 good={name: score > own for name, score in of_good.items()},
                 defects={
-                    kind: {name: sitting.verdict(score, threshold) != "ok" for name, score in scores.items()}
-                    for kind, scores in ((FOUND, asked_of), (MADE, of_made))
+                    FOUND: {name: was for name, was in caught.items() if name in clear},
+                    MADE: caught_made,
                 },
-                borderline={
-                    name: sitting.verdict(score, threshold) != "ok" for name, score in told_of.items()
-                },
+                borderline={name: was for name, was in caught.items() if name not in clear},
                 golden_wrong={
                     name: f"known to be {samples[name].expected}, judged {said}"
                     for name, said in golden_said.items()
@@ -191,11 +192,6 @@ def _unread(one: GoldenSample) -> str:
         f"its image can't be read: `pyramidion golden retire {named} --why ...`, and `pyramidion golden add "
         f"{named} FILE --expect {one.expected}`"
     )
-
-
-def _split(scores: dict[str, float], clear: set[str]) -> tuple[dict[str, float], dict[str, float]]:
-    inside = {name: score for name, score in scores.items() if name in clear}
-    return inside, {name: score for name, score in scores.items() if name not in clear}
 
 
 def _decided(

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from threading import Event
 from typing import Final
 from uuid import UUID
@@ -23,7 +24,7 @@ from db.matching import Filter
 from db.tables import CHAMPION, Alarm, ModelAlias, Rescore, Result, TrainingRun
 from pyramidion.ageing.line import OLD, PRODUCT, Line, Plan
 from pyramidion.context import Context
-from pyramidion.intake import await_verdicts, take_in
+from pyramidion.intake import await_verdicts, count_pending, take_in
 from pyramidion.simulation import STATION
 
 INSPECTOR: Final = "demo-inspector"
@@ -66,7 +67,8 @@ def play(
         finally:
             line.over.set()
         watching.result(_STALLED_S)
-    await_verdicts(lambda: _pending(context, line), stop, stalled_s=_STALLED_S)
+    pending = partial(count_pending, context, PRODUCT, STATION, lot)
+    await_verdicts(pending, stop, stalled_s=_STALLED_S)
     return line, told
 
 
@@ -74,10 +76,6 @@ def verdicts(context: Context, lot: str) -> list[Row]:
     """Give the line's verdicts, oldest first."""
     with context.reading() as session:
         return list(history.stream(session, Filter(product=PRODUCT, lot=lot)))[::-1]
-
-
-def _pending(context: Context, line: Line) -> int:
-    return sum(row.verdict is None for row in verdicts(context, line.lot))
 
 
 def _watch(context: Context, line: Line, told: Told, say: Callable[[str], None]) -> None:
