@@ -1,4 +1,4 @@
-"""Accounts of the people who sign: names, passwords, and what is done where one is guessed.
+"""Accounts of the people who sign and use the page: names, passwords, roles, and what follows a guess.
 
 A name belongs to one person for ever: an account is disabled, never removed or given to somebody else. What
 somebody else chose as its password only serves to choose one's own. Each change leaves an event with the
@@ -14,12 +14,13 @@ from typing import Any, Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from db import events
 from db.engine import session_factory
-from db.tables import Event, User
+from db.roles import roles as known_roles
+from db.tables import Event, Login, User
 from db.text import LONGEST_NAME, require_name
 
 SHORTEST_PASSWORD: Final = 12  # characters
@@ -36,6 +37,7 @@ CHANGES: Final = (
     "user.password_reset",
     "user.disabled",
     "user.enabled",
+    "user.roles_changed",
 )
 
 _WRONG: Final = "wrong password"
@@ -62,10 +64,13 @@ class WrongCredentialsError(Exception):
         )
 
 
-def add(session: Session, name: str, full_name: str, password: str, actor: str) -> User:
-    """Open an account; its owner has to change the password before signing. Raises AccountError.
+def add(
+    session: Session, name: str, full_name: str, password: str, actor: str, roles: Sequence[str] = ()
+) -> User:
+    """Open an account; its owner has to change the password before signing.
 
-    `full_name` is what is printed in signatures.
+    `full_name` is what is printed in signatures, `roles` are those on the page; without one the account only
+    signs. Raises AccountError and db.roles.UnknownRoleError.
     """
     name = plain(name)
     if not _NAME.fullmatch(name):
@@ -80,7 +85,13 @@ def add(session: Session, name: str, full_name: str, password: str, actor: str) 
             f"there is a user {name!r} already, or was; a name is never given to another person, choose "
             "another one"
         )
-    user = User(name=name, full_name=full_name, created_at=datetime.now(UTC), failed_attempts=0)
+    user = User(
+        name=name,
+        full_name=full_name,
+        created_at=datetime.now(UTC),
+        failed_attempts=0,
+        roles=known_roles(roles),
+    )
     user.password_hash = _hash(name, password)
     session.add(user)
     _note(session, user, ADDED, actor)
@@ -94,6 +105,7 @@ def change_password(session: Session, name: str, present: str, new: str) -> None
         raise AccountError("the new password is the present one: choose another")
     user.password_hash = _hash(user.name, new)
     user.password_changed_at = datetime.now(UTC)
+    _end_logins(session, user)
     _note(session, user, "user.password_changed", user.name)
 
 
@@ -103,6 +115,7 @@ def reset_password(session: Session, name: str, new: str, actor: str) -> None:
     user.password_hash = _hash(user.name, new)
     user.password_changed_at = user.locked_until = None
     user.failed_attempts = 0
+    _end_logins(session, user)
     _note(session, user, "user.password_reset", actor)
 
 
@@ -114,6 +127,7 @@ def disable(session: Session, name: str, actor: str, why: str) -> None:
             f"user {user.name} is disabled already, since {user.disabled_at:%Y-%m-%d %H:%M} UTC"
         )
     user.disabled_at = datetime.now(UTC)
+    _end_logins(session, user)
     _note(session, user, "user.disabled", actor, why)
 
 
@@ -124,6 +138,24 @@ def enable(session: Session, name: str, actor: str, why: str) -> None:
         raise AccountError(f"user {user.name} is not disabled")
     user.disabled_at = None
     _note(session, user, "user.enabled", actor, why)
+
+
+def set_roles(session: Session, name: str, roles: Sequence[str], actor: str, why: str) -> None:
+    """Give an account these roles and no others; they count from its next request on.
+
+    Raises AccountError and db.roles.UnknownRoleError.
+    """
+    user = _known(session, name)
+    wanted = known_roles(roles)
+    if wanted == user.roles:
+        raise AccountError(f"user {user.name} has the roles {', '.join(wanted) or '(none)'} already")
+    user.roles = wanted
+    _note(session, user, "user.roles_changed", actor, why)
+
+
+def somebody_can_log_in(session: Session) -> bool:
+    """Whether there is an account with a role: from then on the page asks who looks."""
+    return any(user.roles for user in session.scalars(select(User)))
 
 
 def everyone(session: Session) -> Sequence[User]:
@@ -169,7 +201,13 @@ def state(user: User) -> dict[str, Any]:
         "credential": hashlib.sha256(user.password_hash.encode()).hexdigest(),
         "own": user.password_changed_at is not None,
         "disabled": user.disabled_at is not None,
+        "roles": list(user.roles),
     }
+
+
+def _end_logins(session: Session, user: User) -> None:
+    """Whoever was let in by what no longer counts has to show who it is again."""
+    session.execute(delete(Login).where(Login.user == user.name))
 
 
 def _find(session: Session, name: str) -> User | None:

@@ -35,7 +35,6 @@ admin_key=$(random 10)
 admin_secret=$(random 24)
 app_key=$(random 10)
 app_secret=$(random 24)
-web=$(random 12)
 flower=$(random 12)
 
 put() { printf '%s\n' "$2" >"$building/$1"; }
@@ -53,7 +52,6 @@ put s3_identities '{"identities": [
    "actions": ["Admin"]},
   {"name": "pyramidion", "credentials": [{"accessKey": "'"$app_key"'", "secretKey": "'"$app_secret"'"}],
    "actions": ["Read:pyramidion", "Write:pyramidion", "List:pyramidion"]}]}'
-put web_password "$web"
 put flower_auth "pyramidion:$flower"
 
 chmod 0444 "$building"/*
@@ -61,4 +59,4 @@ chmod 0700 "$building"
 mv "$building" "$folder"
 trap - EXIT
 echo "made the secrets in $folder"
-echo "page: name pyramidion, password in $folder/web_password; Flower: name and password in $folder/flower_auth"
+echo "Flower: name and password in $folder/flower_auth; the page: docker compose run --rm cli users add NAME --role admin"

@@ -21,7 +21,7 @@ from model.evaluation.run import Case, Run
 from model.maps import encode_map
 from pyramidion.errors import UserError
 from pyramidion.evaluation import COLUMNS, groups, rows, speed_sentence, threshold_sentence, written
-from web.overlay import SCALE, UndrawableError, draw, upright
+from web.inspections.overlay import SCALE, UndrawableError, draw, upright
 
 _PLOT = 240  # pixels of a curve's square
 _PICTURE = 280  # pixels of a picture's longer side

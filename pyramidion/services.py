@@ -13,7 +13,7 @@ from pyramidion import broker
 from pyramidion.context import Context, open_context
 from pyramidion.errors import StoppedError, UserError
 from pyramidion.supervisor import Supervisor
-from web.settings import WebSettings, refuse_open_bind
+from web.settings import WebSettings
 from workers import queue
 from workers.settings import WorkerSettings
 
@@ -59,11 +59,7 @@ def start(
 
 
 def _page_address(settings: WebSettings, say: Callable[[str], None]) -> tuple[str, int]:
-    """The address of the settings, or a free port where that one is taken (0 asks for a free one).
-
-    Raises web.settings.OpenBindError for an address that others reach where no password is set.
-    """
-    refuse_open_bind(settings, settings.web_host)
+    """The address of the settings, or a free port where that one is taken (0 asks for a free one)."""
     host = settings.web_host.removeprefix("[").removesuffix("]")
     for port in (settings.web_port, 0):
         try:

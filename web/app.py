@@ -8,41 +8,50 @@ from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
 from db.settings import DatabaseSettings
-from web import blobs, health, metrics, pages
+from web import health, metrics
+from web.access import require_guards
+from web.inspections import blobs
+from web.inspections import pages as inspections
+from web.login import pages as login
 from web.problems import answer_problems
-from web.security import BasicAuthentication, SecurityHeaders, ThisMachineOnly
-from web.settings import WebSettings
+from web.security import SecurityHeaders
+from web.settings import WebSettings, is_loopback
 from web.site import open_site
 
+FORM_BYTES = 1_000_000  # what a form or a document of the API holds at most; uploads say so themselves
 STATIC = Path(__file__).parent / "static"
 
 
-def create_app(settings: WebSettings, database: DatabaseSettings | None = None) -> FastAPI:
+def create_app(
+    settings: WebSettings, database: DatabaseSettings | None = None, host: str | None = None
+) -> FastAPI:
     """Make the page over a database; that of the environment and the settings file unless one is given.
 
-    With a password set, everything but /healthz asks for it; without, only requests to this machine's own
-    name are answered (call `refuse_open_bind` before listening). Nothing is connected before the first
-    request. Raises SettingsError where the database or the image store can't be used.
+    `host` is the address that it will listen on, that of the settings unless one is given. Nothing is
+    connected before the first request. Raises SettingsError where the database or the image store can't be
+    used.
     """
-    site = open_site(database or DatabaseSettings())
+    is_local = is_loopback(host or settings.web_host)
+    site = open_site(settings, database or DatabaseSettings(), is_local=is_local)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
         site.engine.dispose()
 
-    # no API documents: their pages load scripts from outside, and there is no API yet
-    app = FastAPI(title="Pyramidion", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="Pyramidion",
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     app.state.site = site
-    app.include_router(pages.router)
-    app.include_router(blobs.router)
-    app.include_router(health.router)
-    app.include_router(metrics.router)
-    app.mount("/static", StaticFiles(directory=STATIC))
+    for part in (inspections, blobs, login, health, metrics):
+        require_guards(part.router)
+        app.include_router(part.router, max_body_size=FORM_BYTES)
+    app.mount("/static", StaticFiles(directory=STATIC), "static")
     answer_problems(app)
-    if settings.web_password is None:
-        app.add_middleware(ThisMachineOnly)
-    else:
-        app.add_middleware(BasicAuthentication, settings.web_user, settings.web_password)
-    app.add_middleware(SecurityHeaders)  # last, so outermost: refusals carry them too
+    app.add_middleware(SecurityHeaders, settings.web_https)  # last, so outermost: refusals carry them too
     return app

@@ -7,13 +7,14 @@ from sqlalchemy.exc import DBAPIError
 from starlette.responses import JSONResponse
 
 from db import migrate
+from web.access import Permission, needs
 from web.site import Here
 
 log = logging.getLogger(__name__)
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 
-@router.api_route("/healthz", methods=["GET", "HEAD"])
+@router.api_route("/healthz", methods=["GET", "HEAD"], dependencies=[needs(Permission.OPEN)])
 def healthz(site: Here) -> JSONResponse:
     """Answer 200 where the database is reachable and migrated, else 503 with the reason.
 

@@ -12,9 +12,10 @@ from starlette.responses import Response
 
 from db.ledger.status import look
 from db.tables import Attempt
+from web.access import Permission, needs
 from web.site import Here
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 
 class _Gathered(Collector):
@@ -27,7 +28,7 @@ class _Gathered(Collector):
         yield from self._found
 
 
-@router.api_route("/metrics", methods=["GET", "HEAD"])
+@router.api_route("/metrics", methods=["GET", "HEAD"], dependencies=[needs(Permission.METRICS)])
 def metrics(site: Here) -> Response:
     """Give the metrics in Prometheus's text format; with a password set, it takes that (basic_auth)."""
     registry = CollectorRegistry()

@@ -1,23 +1,46 @@
-"""What went wrong, in a sentence and with the status that says whose turn it is."""
+"""What went wrong, in a sentence and with the status that says whose turn it is.
+
+Pages answer with a page, the API with a problem document (RFC 9457).
+"""
 
 import logging
+from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from db.history import UnknownInspectionError
 from db.imagestore import CorruptBlobError, ImageStoreUnavailableError, MissingBlobError
-from web.blobs import LetGoError, NoMapError
-from web.filters import InvalidFilterError
-from web.overlay import UndrawableError
+from db.users import AccountError, WrongCredentialsError
+from web.access import (
+    ForeignFormError,
+    NoAccountYetError,
+    NotAllowedError,
+    NotLoggedInError,
+    PasswordToChangeError,
+)
+from web.inspections.blobs import LetGoError, NoMapError
+from web.inspections.filters import InvalidFilterError
+from web.inspections.overlay import UndrawableError
+from web.login.pages import TooManyError
 from web.security import HEADERS
 from web.site import Site
 
 log = logging.getLogger(__name__)
+API = "/api/"
 STATUS: dict[type[Exception], int] = {
+    NotLoggedInError: 401,
+    PasswordToChangeError: 403,
+    NotAllowedError: 403,
+    ForeignFormError: 403,
+    NoAccountYetError: 421,
+    TooManyError: 429,
+    WrongCredentialsError: 403,  # of a signature; a login answers by itself
+    AccountError: 422,
     UnknownInspectionError: 404,
     InvalidFilterError: 422,
     NoMapError: 404,
@@ -28,40 +51,89 @@ STATUS: dict[type[Exception], int] = {
     ImageStoreUnavailableError: 503,
 }
 TITLES = {
+    400: "Not understood",
+    401: "Log in first",
+    403: "Not allowed",
     404: "Not here",
-    405: "Read only",
+    405: "Not done this way",
+    409: "It has changed meanwhile",
     410: "Let go by retention",
-    422: "That filter makes no sense",
+    413: "Too large",
+    421: "Not shown here",
+    422: "That makes no sense",
+    429: "Too many",
     500: "A fault in Pyramidion",
     502: "The stored image is damaged",
     503: "Not available now",
 }
+_SENTENCES = {404: "There is no such page.", 405: "This address is not asked this way."}
 
 
 def answer_problems(app: FastAPI) -> None:
-    """Make the app answer every error with a page that says what to do next."""
+    """Make the app answer every error with what to do next."""
     for kind in STATUS:
         app.add_exception_handler(kind, _known)
+    app.add_exception_handler(NotLoggedInError, _not_logged_in)
+    app.add_exception_handler(PasswordToChangeError, _password_to_change)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RequestValidationError, _no_id)
+    app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(DBAPIError, _database)
     app.add_exception_handler(Exception, _fault)
 
 
+def problem(status: int, sentence: str, **more: Any) -> JSONResponse:
+    """Give a problem document: `title` says what kind it is, `detail` what to do about this one."""
+    document = {
+        "type": "about:blank",
+        "title": TITLES.get(status, "Refused"),
+        "status": status,
+        "detail": sentence,
+    }
+    return JSONResponse({**document, **more}, status, media_type="application/problem+json")
+
+
 def _known(request: Request, error: Exception) -> Response:
-    return _page(request, STATUS[type(error)], str(error))
+    return _answer(request, STATUS[type(error)], str(error))
+
+
+def _not_logged_in(request: Request, error: Exception) -> Response:
+    """Lead people who open a page to the login; tell everything else."""
+    if request.url.path.startswith(API) or "text/html" not in request.headers.get("accept", ""):
+        answer = _answer(request, 401, str(error))
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="Pyramidion"'
+        return answer
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    next_ = {"next": here} if request.method == "GET" and here != "/" else {}
+    return RedirectResponse("/login" + (f"?{urlencode(next_)}" if next_ else ""), 303)
+
+
+def _password_to_change(request: Request, _error: Exception) -> Response:
+    if request.url.path.startswith(API) or request.method not in {"GET", "HEAD"}:
+        return _answer(
+            request, 403, "Somebody else chose your password: change it on the page /account first"
+        )
+    return RedirectResponse("/account", 303)
 
 
 def _http(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    sentences = {404: "There is no such page.", 405: "Nothing can be changed here."}
-    return _page(request, status, sentences.get(status, str(error)))
+    said = error.detail if isinstance(error, HTTPException) else str(error)
+    return _answer(request, status, _SENTENCES.get(status, str(said)))
 
 
-def _no_id(request: Request, _error: Exception) -> Response:
-    """Answer for the one thing that FastAPI checks for us: ids in addresses."""
-    text = str(request.path_params.get("id_", ""))[:64]
-    return _page(request, 404, f"There is no inspection {text!r}; an id has 32 hexadecimal digits.")
+def _invalid(request: Request, error: Exception) -> Response:
+    """Answer for what FastAPI checks for us: ids in addresses, fields of forms, documents of the API."""
+    found = error.errors() if isinstance(error, RequestValidationError) else []
+    if any(one["loc"][:2] == ("path", "id_") for one in found):
+        text = str(request.path_params.get("id_", ""))[:64]
+        return _answer(
+            request, 404, f"There is nothing with the id {text!r}; an id has 32 hexadecimal digits."
+        )
+    wrong = [{"at": ".".join(map(str, one["loc"])), "why": one["msg"]} for one in found]
+    said = "; ".join(f"{one['at']}: {one['why']}" for one in wrong[:5])
+    if request.url.path.startswith(API):
+        return problem(422, f"The request is not as it has to be: {said}", errors=wrong)
+    return _answer(request, 422, f"The form is not as it has to be: {said}")
 
 
 def _database(request: Request, error: Exception) -> Response:
@@ -70,21 +142,23 @@ def _database(request: Request, error: Exception) -> Response:
         "The database can't be read just now. On the server, `pyramidion doctor` says why "
         "and `pyramidion migrate` brings an old one up to date."
     )
-    return _page(request, 503, sentence)
+    return _answer(request, 503, sentence)
 
 
 def _fault(request: Request, _error: Exception) -> Response:
     """Answer for a fault of ours; the server logs it."""
     sentence = "This is a fault in Pyramidion, not in what you asked for; its log has more."
-    answer = _page(request, 500, sentence)
+    answer = _answer(request, 500, sentence)
     answer.headers.update(HEADERS)  # this answer is made outside of the middleware
     return answer
 
 
-def _page(request: Request, status: int, sentence: str) -> Response:
-    site: Site = request.app.state.site
+def _answer(request: Request, status: int, sentence: str) -> Response:
     sentence = sentence[:1].upper() + sentence[1:]
     if not sentence.endswith((".", ")")):
         sentence += "."
+    if request.url.path.startswith(API):
+        return problem(status, sentence)
+    site: Site = request.app.state.site
     title = TITLES.get(status, "Refused")
-    return site.render("problem.html", status, code=status, title=title, sentence=sentence)
+    return site.page(request, "problem.html", status, code=status, title=title, sentence=sentence)

@@ -2,9 +2,9 @@
 
 from ipaddress import ip_address
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
-from db.settings import Settings, SettingsError
+from db.settings import Settings
 
 
 class WebSettings(Settings):
@@ -13,39 +13,28 @@ class WebSettings(Settings):
     web_host: str = Field(
         default="127.0.0.1",
         min_length=1,
-        description="Address that the page listens on. Anything but this machine's own needs a password.",
+        description="Address that the page listens on. Whoever reaches it has to log in; where nobody has "
+        "an account yet, it answers only this machine, and only where it listens there alone.",
     )
     web_port: int = Field(
         default=8000, ge=0, le=65535, description="Port that the page listens on; 0 takes a free one."
     )
-    web_user: str = Field(
-        default="pyramidion",
-        pattern=r"^[^:\x00-\x1f\x7f]+$",  # RFC 7617: the colon ends the name
-        description="Name to log in to the page with.",
+    web_https: bool = Field(
+        default=False,
+        description="The page is reached over https only, through a proxy: its cookie is marked so, and "
+        "browsers are told to stay with https.",
     )
-    web_password: SecretStr | None = Field(
-        default=None,
-        min_length=8,
-        description="Password to log in to the page with, 8 characters or more. "
-        "Unset: none is asked for, and the page can only be opened on this machine.",
+    web_login_idle_minutes: float = Field(
+        default=60, gt=0, le=7 * 24 * 60, description="Minutes without use after which a login ends."
     )
-
-
-class OpenBindError(SettingsError):
-    """The page would be open to the network without a password."""
-
-    def __init__(self, host: str) -> None:
-        super().__init__(
-            f"the page would listen on {host!r}, open to the network without a password: "
-            "set PYRAMIDION_WEB_PASSWORD (or name a file that holds it in PYRAMIDION_WEB_PASSWORD_FILE), "
-            "or listen on 127.0.0.1"
-        )
-
-
-def refuse_open_bind(settings: WebSettings, host: str) -> None:
-    """Raise OpenBindError where `host` can be reached from other machines and no password is set."""
-    if settings.web_password is None and not is_loopback(host):
-        raise OpenBindError(host)
+    web_login_hours: float = Field(
+        default=12, gt=0, le=365 * 24, description="Hours after which a login ends, used or not."
+    )
+    web_upload_max_bytes: int = Field(
+        default=256_000_000,
+        ge=1_000_000,
+        description="Largest request with images that the page takes; stations split what is larger.",
+    )
 
 
 def is_loopback(host: str) -> bool:

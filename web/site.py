@@ -1,10 +1,10 @@
 """What every request needs: database, image store, templates."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -12,11 +12,17 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.responses import HTMLResponse
 
+from db import users
+from db.again import again
 from db.engine import READ_ONLY, make_engine, session_factory
 from db.imagestore import ImageStore, open_image_store
 from db.settings import DatabaseSettings
-from web import overlay, wording
+from web import wording
+from web.inspections import overlay
+from web.navigation import pages_for
+from web.settings import WebSettings
 
+T = TypeVar("T")
 DRAWINGS_AT_ONCE = 2  # each may hold a large image in memory, and the workers want the processors too
 
 
@@ -26,8 +32,12 @@ class Site:
 
     engine: Engine  # its transactions are read-only
     sessions: sessionmaker[Session]
+    acts: sessionmaker[Session]  # which write
     store: ImageStore
     templates: Environment
+    settings: WebSettings
+    is_local: bool  # it listens on this machine's own address only
+    _seen: set[str] = field(default_factory=set)
     drawing: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(DRAWINGS_AT_ONCE)
     )
@@ -38,15 +48,42 @@ class Site:
         with self.sessions.begin() as session:
             yield session
 
-    def render(
-        self, template: str, status: int = 200, headers: Mapping[str, str] | None = None, **facts: object
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Give a session that is one transaction; keep it short, on SQLite the workers wait for it."""
+        with self.acts.begin() as session:
+            yield session
+
+    def act(self, work: Callable[[Session], T]) -> T:
+        """Do what somebody asked for in one transaction, again where another one's end came between."""
+        return again(self.acts, work)
+
+    def somebody_can_log_in(self) -> bool:
+        """Whether the page asks who looks. Accounts are never removed, so once it does, it stays so."""
+        if "account" not in self._seen:
+            with self.reading() as session:
+                if users.somebody_can_log_in(session):
+                    self._seen.add("account")
+        return "account" in self._seen
+
+    def page(
+        self,
+        request: Request,
+        template: str,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        **facts: object,
     ) -> HTMLResponse:
-        return HTMLResponse(self.templates.get_template(template).render(facts), status, headers)
+        """Answer with a page: `who` looks and `pages`, what the navigation offers, are there for all."""
+        who = getattr(request.state, "who", None)
+        pages = pages_for(who, request.url.path)
+        text = self.templates.get_template(template).render(who=who, pages=pages, **facts)
+        return HTMLResponse(text, status, headers)
 
 
-def open_site(settings: DatabaseSettings) -> Site:
+def open_site(settings: WebSettings, database: DatabaseSettings, *, is_local: bool) -> Site:
     """Open database and image store; raises SettingsError where they can't be used."""
-    engine = make_engine(settings)
+    engine = make_engine(database)
     templates = Environment(
         loader=PackageLoader("web"),
         autoescape=True,
@@ -59,8 +96,11 @@ def open_site(settings: DatabaseSettings) -> Site:
     return Site(
         engine=engine.execution_options(**{READ_ONLY: True}),
         sessions=session_factory(engine, read_only=True),
-        store=open_image_store(settings),
+        acts=session_factory(engine),
+        store=open_image_store(database),
         templates=templates,
+        settings=settings,
+        is_local=is_local,
     )
 
 

@@ -18,6 +18,7 @@ from db.tables.facts import (
     Station,
 )
 from db.tables.ledger import Anchor, Block, LedgerKey, ReleasedFact, ReleasedLot, SealedFact, UnsealedFact
+from db.tables.people import Answered, Login, ReviewClaim, SavedFilter, Token, User
 from db.tables.quality import (
     Alarm,
     DriftSample,
@@ -27,7 +28,7 @@ from db.tables.quality import (
     GoldenTrial,
 )
 from db.tables.training import Dataset, Policy, Schedule, TrainingRun
-from db.tables.work import Attempt, Lease, Rescore, Rescoring, Shadow, User
+from db.tables.work import Attempt, Lease, Rescore, Rescoring, Shadow
 
 __all__ = [
     "CHALLENGER",
@@ -37,6 +38,7 @@ __all__ = [
     "Alarm",
     "Anchor",
     "AnomalyMap",
+    "Answered",
     "Attempt",
     "Base",
     "Block",
@@ -50,6 +52,7 @@ __all__ = [
     "Inspection",
     "Lease",
     "LedgerKey",
+    "Login",
     "ModelAlias",
     "ModelVersion",
     "Policy",
@@ -60,10 +63,13 @@ __all__ = [
     "Rescoring",
     "Result",
     "Review",
+    "ReviewClaim",
+    "SavedFilter",
     "Schedule",
     "SealedFact",
     "Shadow",
     "Station",
+    "Token",
     "TrainingRun",
     "UnsealedFact",
     "User",

@@ -17,24 +17,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 from db.tables.base import Base
 
 
-class User(Base):
-    """A person who may sign. Operational, no fact: what happens to an account stands in the events.
-
-    A name is never given to another person, so rows are never removed.
-    """
-
-    __tablename__ = "users"
-
-    name: Mapped[str] = mapped_column(primary_key=True)
-    full_name: Mapped[str]  # as it is printed in signatures
-    password_hash: Mapped[str]  # argon2id
-    created_at: Mapped[datetime]
-    password_changed_at: Mapped[datetime | None]  # by the person; None while it is what somebody else chose
-    failed_attempts: Mapped[int] = mapped_column(default=0)  # since the last success
-    locked_until: Mapped[datetime | None]
-    disabled_at: Mapped[datetime | None]
-
-
 class Attempt(Base):
     """The waiting room: one row per accepted inspection without a verdict, gone when the verdict stands.
 

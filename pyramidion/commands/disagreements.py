@@ -126,7 +126,7 @@ def _cannot(id_: "UUID", why: str) -> None:
 
 
 def _draw(image: bytes, map_: _Map, file: Path) -> bool:
-    from web.overlay import UndrawableError, side_by_side
+    from web.inspections.overlay import UndrawableError, side_by_side
 
     scale = map_.low or 0.0, map_.high or 0.0, map_.threshold or 0.0
     try:

@@ -102,13 +102,12 @@ def serve(
     import uvicorn
 
     from web.app import create_app
-    from web.settings import WebSettings, refuse_open_bind
+    from web.settings import WebSettings
 
     settings = WebSettings()
     address = host or settings.web_host
-    refuse_open_bind(settings, address)
     uvicorn.run(
-        create_app(settings),
+        create_app(settings, host=address),
         host=address,
         port=settings.web_port if port is None else port,
         log_level="warning",

@@ -111,7 +111,7 @@ def _plain(value: Any) -> str:
 
 
 def _save(detail: Detail, store: "ImageStore", file: Path) -> None:
-    from web.overlay import UndrawableError, side_by_side
+    from web.inspections.overlay import UndrawableError, side_by_side
 
     if detail.result is None or detail.map is None:
         raise UserError(f"inspection {detail.inspection.id} has no anomaly map" + _why(detail))

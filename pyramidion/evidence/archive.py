@@ -30,7 +30,7 @@ from pyramidion.errors import UserError
 from pyramidion.evidence.collect import Gatherer, Part, Subject
 from pyramidion.evidence.report import Row, page, row_of
 from pyramidion.evidence.verify import completeness
-from web.overlay import UndrawableError, draw
+from web.inspections.overlay import UndrawableError, draw
 
 FORM: Final = "pyramidion-evidence/2"
 _SUFFIXES: Final = {"jpeg": "jpg"}

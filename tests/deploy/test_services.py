@@ -100,12 +100,13 @@ def test_the_clock_sends_sweeps_and_housekeeping_does_them(running: Any, control
     running.wait_until(lambda: sweeps() >= 2, "two sweeps")
 
 
-def test_the_page_says_that_it_is_well_and_asks_for_a_password(running: Any) -> None:
+def test_the_page_says_that_it_is_well_and_lets_nobody_in_without_an_account(running: Any) -> None:
     page = f"http://127.0.0.1:{running.ports['web']}"
     running.wait_until(lambda: running.answers("web"), "the page to listen")
     assert get(f"{page}/healthz")[0] == 200
-    assert get(f"{page}/")[0] == 401
-    assert get(f"{page}/", f"pyramidion:{running.secret('web_password')}")[0] == 200
+    refused, said = get(f"{page}/")
+    assert refused == 421
+    assert "users add NAME --role admin" in said
 
 
 def test_flower_lists_the_workers_to_those_who_log_in(running: Any) -> None:
@@ -154,10 +155,7 @@ def test_flower_does_not_start_without_a_password(running: Any, content: str | N
 
 def test_no_secret_stands_on_a_command_line_or_in_the_environment(running: Any) -> None:
     values = {running.secret(name).rpartition(":")[2].split()[-1] for name in ("redis_auth", "flower_auth")}
-    values |= {
-        running.secret(name)
-        for name in ("web_password", "s3_secret_access_key", "s3_admin_secret_access_key")
-    }
+    values |= {running.secret(name) for name in ("s3_secret_access_key", "s3_admin_secret_access_key")}
     for service, process in running.running.items():
         seen = psutil.Process(process.pid)
         content = " ".join([*seen.cmdline(), *seen.environ().values()])

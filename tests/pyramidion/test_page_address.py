@@ -25,7 +25,7 @@ def hosts() -> list[str]:
 @pytest.mark.parametrize("host", hosts())
 def test_a_free_port_is_taken_where_asked(host: str, home: None) -> None:
     said: list[str] = []
-    settings = WebSettings(web_host=host, web_port=0, web_password="long enough")  # type: ignore[arg-type]
+    settings = WebSettings(web_host=host, web_port=0)
     bound, port = _page_address(settings, said.append)
     assert (bound, said) == (host.strip("[]"), [])
     with socket.create_server((bound, port), family=socket.AF_INET6 if ":" in bound else socket.AF_INET):
@@ -53,4 +53,4 @@ def test_a_page_that_just_stopped_leaves_its_port(home: None) -> None:
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
 def test_an_address_of_another_machine_is_refused(host: str, home: None) -> None:
     with pytest.raises(UserError, match=f"PYRAMIDION_WEB_HOST={host}"):
-        _page_address(WebSettings(web_host=host, web_password="long enough"), lambda _: None)  # type: ignore[arg-type]
+        _page_address(WebSettings(web_host=host), lambda _: None)

@@ -51,7 +51,7 @@ def test_a_setting_that_two_rooms_read_is_listed_once(home: Path) -> None:
 
 def test_no_secret_is_shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYRAMIDION_BROKER_URL", "redis://:hidden@127.0.0.1:6379/0")
-    monkeypatch.setenv("PYRAMIDION_WEB_PASSWORD", "hidden-too")
+    monkeypatch.setenv("PYRAMIDION_S3_SECRET_ACCESS_KEY", "hidden-too")
     shown = " ".join(f"{one.name}={one.value}" for one in all_settings.settings())
     assert "redis://:***@127.0.0.1:6379/0" in shown
     assert "hidden" not in shown

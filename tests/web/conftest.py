@@ -16,10 +16,11 @@ import httpx
 import numpy as np
 import pytest
 import uvicorn
+from argon2 import PasswordHasher
 from PIL import Image
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import inspections, models, results
+from db import inspections, models, results, users
 from db.ids import uuid7
 from db.imagestore import ImageStore, open_image_store
 from db.settings import DatabaseSettings
@@ -28,6 +29,7 @@ from web.settings import WebSettings
 
 START = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
 THRESHOLD = 0.2
+PASSWORD = "correct horse: battery"
 REGION = {"x": 60.0, "y": 40.0, "width": 30.0, "height": 20.0, "area": 480.0, "peak": 0.8}
 
 
@@ -152,7 +154,21 @@ def serve() -> Iterator[Callable[..., str]]:
 
 
 @pytest.fixture
+def account(sessions: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Open accounts with the password PASSWORD, which hashes with the least effort."""
+    monkeypatch.setattr(users, "_HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+
+    def open_(name: str, *roles: str) -> None:
+        with sessions.begin() as session:
+            users.add(session, name, name.capitalize(), "given by the administrator", "admin", roles)
+        with sessions.begin() as session:
+            users.change_password(session, name, "given by the administrator", PASSWORD)
+
+    return open_
+
+
+@pytest.fixture
 def page(database: DatabaseSettings, serve: Callable[..., str]) -> Iterator[httpx.Client]:
-    """A client of a page without a password."""
+    """A client of a page without accounts, as whoever sits at its machine sees it."""
     with httpx.Client(base_url=serve(database), timeout=20) as client:
         yield client

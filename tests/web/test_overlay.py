@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from web import overlay
+from web.inspections import overlay
 
 BOX = {"x": 300.0, "y": 200.0, "width": 100.0, "height": 80.0}
 

@@ -160,7 +160,7 @@ def test_unknown_addresses_are_answered_with_a_sentence(page: httpx.Client) -> N
     for address, sentence in {
         f"/inspections/{missing}": f"There is no inspection {missing}",
         f"/inspections/{missing}/image": f"There is no inspection {missing}",
-        "/inspections/abc": "There is no inspection 'abc'",
+        "/inspections/abc": "There is nothing with the id 'abc'",
         "/inspections/..%2f..%2fetc%2fpasswd": "no such page",
         "/nowhere": "no such page",
     }.items():

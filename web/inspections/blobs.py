@@ -8,10 +8,11 @@ from starlette.responses import Response
 
 from db import history
 from db.tables import AnomalyMap, Result
-from web import overlay
+from web.access import Permission, needs
+from web.inspections import overlay
 from web.site import Here, Site
 
-router = APIRouter(prefix="/inspections/{id_}")
+router = APIRouter(prefix="/inspections/{id_}", include_in_schema=False)
 TYPES = {  # by the format's name; anything else is offered for download
     "JPEG": "image/jpeg",
     "PNG": "image/png",
@@ -31,7 +32,7 @@ class LetGoError(Exception):
     """Retention has let an image or a map go; the message says when."""
 
 
-@router.api_route("/image", methods=["GET", "HEAD"])
+@router.api_route("/image", methods=["GET", "HEAD"], dependencies=[needs(Permission.READ)])
 def image(id_: UUID, request: Request, site: Here) -> Response:
     """Give the image as it was stored, byte for byte."""
     row = _with_image(site, id_).inspection
@@ -39,7 +40,7 @@ def image(id_: UUID, request: Request, site: Here) -> Response:
     return _kept(request, row.image_sha256, FOREVER, kind, lambda: site.store.get(row.image_sha256))
 
 
-@router.api_route("/view.png", methods=["GET", "HEAD"])
+@router.api_route("/view.png", methods=["GET", "HEAD"], dependencies=[needs(Permission.READ)])
 def view(id_: UUID, request: Request, site: Here) -> Response:
     """Give the image as the page shows it: upright and no larger than needed, whatever its format."""
     row = _with_image(site, id_).inspection
@@ -53,14 +54,14 @@ def view(id_: UUID, request: Request, site: Here) -> Response:
     return _kept(request, tag, A_DAY, "image/png", make)
 
 
-@router.api_route("/map.png", methods=["GET", "HEAD"])
+@router.api_route("/map.png", methods=["GET", "HEAD"], dependencies=[needs(Permission.READ)])
 def anomaly_map(id_: UUID, request: Request, site: Here) -> Response:
     """Give the stored map as it is; the page says how its grey values become scores."""
     stored = _judged(_detail(site, id_))[1]
     return _kept(request, stored.sha256, FOREVER, "image/png", lambda: stored.data)
 
 
-@router.api_route("/overlay.png", methods=["GET", "HEAD"])
+@router.api_route("/overlay.png", methods=["GET", "HEAD"], dependencies=[needs(Permission.READ)])
 def drawn(id_: UUID, request: Request, site: Here) -> Response:
     """Draw the map over the image, and boxes around the regions."""
     detail = _with_image(site, id_)

@@ -11,16 +11,17 @@ from db import history
 from db.facets import facets
 from db.imagestore import ImageStore, ImageStoreError
 from db.tables import Attempt, Product, Station
-from web import filters, overlay
+from web.access import Permission, needs
+from web.inspections import filters, overlay
 from web.site import Here
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 ROWS = 50
 NAMES_OFFERED = 200  # products and stations to choose from; beyond that a list is no help
 PROBE = 64  # pixels: enough to find out whether an image decodes
 
 
-@router.api_route("/", methods=["GET", "HEAD"])
+@router.api_route("/", methods=["GET", "HEAD"], dependencies=[needs(Permission.READ)])
 def newest(request: Request, site: Here) -> HTMLResponse:
     """List inspections, newest first, with the counts of verdicts among what the other filters leave."""
     wanted = filters.read(request.query_params)
@@ -31,8 +32,9 @@ def newest(request: Request, site: Here) -> HTMLResponse:
             kind: session.scalars(select(name).order_by(name).limit(NAMES_OFFERED)).all()
             for kind, name in (("product", Product.name), ("station", Station.name))
         }
-    return site.render(
-        "inspections.html",
+    return site.page(
+        request,
+        "inspections/list.html",
         wanted=wanted,
         rows=rows[:ROWS],
         older=wanted.url(after=rows[ROWS - 1].id) if len(rows) > ROWS else None,
@@ -42,14 +44,15 @@ def newest(request: Request, site: Here) -> HTMLResponse:
     )
 
 
-@router.api_route("/inspections/{id_}", methods=["GET", "HEAD"])
-def inspection(id_: UUID, site: Here) -> HTMLResponse:
+@router.api_route("/inspections/{id_}", methods=["GET", "HEAD"], dependencies=[needs(Permission.READ)])
+def inspection(id_: UUID, request: Request, site: Here) -> HTMLResponse:
     """Show all there is about an inspection."""
     with site.reading() as session:
         detail = history.inspection(session, id_)
         waiting = session.get(Attempt, id_)
-    return site.render(
-        "inspection.html",
+    return site.page(
+        request,
+        "inspections/inspection.html",
         it=detail.inspection,
         result=detail.result,
         map=detail.map if detail.map_let_go is None else None,
