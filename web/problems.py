@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from db.approvals import SignatureRequiredError
 from db.history import UnknownInspectionError
 from db.imagestore import CorruptBlobError, ImageStoreUnavailableError, MissingBlobError
 from db.users import AccountError, WrongCredentialsError
@@ -40,6 +41,7 @@ STATUS: dict[type[Exception], int] = {
     NoAccountYetError: 421,
     TooManyError: 429,
     WrongCredentialsError: 403,  # of a signature; a login answers by itself
+    SignatureRequiredError: 403,
     AccountError: 422,
     UnknownInspectionError: 404,
     InvalidFilterError: 422,
