@@ -9,6 +9,7 @@ what it carries are measured in turns with those of a second plant that has no h
 
 import argparse
 import json
+import signal
 import statistics
 import tempfile
 from contextlib import ExitStack
@@ -91,6 +92,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20, help="how long latencies are measured in a turn")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what it started ends with it
     report = run(options.inspections, options.rows, options.seconds)
     if options.json:
         print(json.dumps(report, indent=2))

@@ -1,5 +1,6 @@
 """`pyramidion bench`: how fast it is here."""
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -74,6 +75,7 @@ def pipeline(
     from model import bundle
     from pyramidion.errors import UserError
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what it started ends with it
     try:
         made = None if model is None else bundle.paths(model)
         with err.status("") as status:
