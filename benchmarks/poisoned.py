@@ -1,18 +1,22 @@
 """What a training is worth whose good images are partly defective, and nobody has reviewed them.
 
-    python -m benchmarks.poisoned [--parts 300] [--share 0.05] [--size 128] [--arms clean blind] [--json]
+    python -m benchmarks.poisoned [--parts 300] [--share 0.05] [--size 128] [--arms clean blind]
+                                  [--seeds 1 2 3] [--json]
 
 A first model judges simulated parts of three products, and each is trained again on what came of it, through
 the real snapshot, training and gate, on a database of its own:
 - clean: good parts only;
 - poisoned: a share of them is defective, as the first model judges them: what it rejects is not learnt;
 - blind: the same, but the first model's threshold lets all of them pass, so that only their scores can tell.
-Told are recall on new defects and the rate of false rejects on new good parts, at each model's own threshold.
+Told are recall on new defects and the rate of false rejects on new good parts, at each model's own threshold,
+and recall where each model rejects EQUAL of the good parts: only that can be compared, since a threshold found
+on some dozen held-out parts differs from training to training by more than the poison does.
 """
 
 import argparse
 import json
 import os
+import statistics
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -21,6 +25,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
 
 from benchmarks.databases import empty_database
 from capture.simulator import DEFECTS, GOOD, SimulatedLine
@@ -39,6 +45,7 @@ from workers.settings import WorkerSettings
 ARMS: Final = ("clean", "poisoned", "blind")
 FIRST: Final = 200  # images of the first model
 TESTED: Final = 200  # new parts of each kind
+EQUAL: Final = 0.02  # of the new good parts, at which recalls are compared
 ALLOWED: Final = 0.03  # of recall, that a poisoned training may lose
 
 
@@ -145,11 +152,13 @@ def retrain(state: Runtime, arm: str, made: dict[str, Any], tests: dict[str, lis
 
 
 def measured(state: Runtime, version: str, tests: dict[str, list[bytes]]) -> dict[str, float]:
-    rates = {}
-    for kind, name in (("defects", "recall"), ("good", "false_rejects")):
-        found, threshold = scores(state, version, tests[kind])
-        rates[name] = round(sum(score > threshold for score in found) / len(found), 4)
-    return rates
+    bad, threshold = scores(state, version, tests["defects"])
+    good, _ = scores(state, version, tests["good"])
+    return {
+        "recall": round(float(np.mean(np.array(bad) > threshold)), 4),
+        "false_rejects": round(float(np.mean(np.array(good) > threshold)), 4),
+        "recall_at_equal": round(float(np.mean(np.array(bad) > np.quantile(good, 1 - EQUAL))), 4),
+    }
 
 
 @contextmanager
@@ -163,23 +172,25 @@ def runtime(folder: Path) -> Iterator[Runtime]:
         yield Runtime(settings, sessions, reading, store, folder / "bundles", "cpu", threads)
 
 
-def run(count: int, share: float, size: int, arms: Sequence[str]) -> dict[str, Any]:
+def run(count: int, share: float, size: int, arms: Sequence[str], seed: int) -> dict[str, Any]:
     """Measure the arms; those that are poisoned are compared with the clean one, where it is among them."""
-    first = training.train([data for data, _ in parts(1, size, FIRST)], TrainConfig(size=(size, size)))
+    circumstances = 10 * seed
+    first = [data for data, _ in parts(circumstances + 1, size, FIRST)]
+    first_model = training.train(first, TrainConfig(size=(size, size), seed=seed))
     tests = {
-        "good": [data for data, _ in parts(3, size, TESTED)],
-        "defects": [data for data, _ in parts(4, size, TESTED, TESTED)],
+        "good": [data for data, _ in parts(circumstances + 3, size, TESTED)],
+        "defects": [data for data, _ in parts(circumstances + 4, size, TESTED, TESTED)],
     }
     report: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder, runtime(Path(folder)) as state:
         for arm in arms:
-            line = parts(2, size, count, 0 if arm == "clean" else round(share * count))
-            made = produce(state, arm, first, line)
+            line = parts(circumstances + 2, size, count, 0 if arm == "clean" else round(share * count))
+            made = produce(state, arm, first_model, line)
             if not report:
                 report["first"] = measured(state, made["version"], tests)
             report[arm] = retrain(state, arm, made, tests)
     for arm in report.keys() & set(ARMS[1:]) if "clean" in report else ():
-        lost = report["clean"]["recall"] - report[arm]["recall"]
+        lost = report["clean"]["recall_at_equal"] - report[arm]["recall_at_equal"]
         report[arm]["recall_lost"] = round(lost, 4)
         report[arm]["holds"] = lost <= ALLOWED or report[arm]["gate_passed"] is False
     return report
@@ -193,16 +204,30 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.05, help="of them that are defective")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1])
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    report = run(options.parts, options.share, options.size, options.arms)
+    found = {}
+    for seed in options.seeds:
+        found[seed] = run(options.parts, options.share, options.size, options.arms, seed)
+        if not options.json:
+            _print(seed, found[seed])
     if options.json:
-        print(json.dumps(report, indent=2))
+        print(json.dumps(found, indent=2))
         return
+    for arm in (arm for arm in ARMS[1:] if arm in options.arms and "clean" in options.arms):
+        lost = [report[arm]["recall_lost"] for report in found.values()]
+        held = sum(report[arm]["holds"] for report in found.values())
+        print(
+            f"{arm}: recall lost {statistics.mean(lost):.3f} in the mean; held in {held} of {len(lost)} seeds"
+        )
+
+
+def _print(seed: int, report: dict[str, Any]) -> None:
     for arm, told in report.items():
-        print(arm)
+        print(f"seed {seed}, {arm}", flush=True)
         for name, value in told.items():
-            print(f"  {name:<15} {value}")
+            print(f"  {name:<15} {value}", flush=True)
 
 
 if __name__ == "__main__":
