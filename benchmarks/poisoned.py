@@ -9,8 +9,8 @@ the real snapshot, training and gate, on a database of its own:
 - poisoned: a share of them is defective, as the first model judges them: what it rejects is not learnt;
 - blind: the same, but the first model's threshold lets all of them pass, so that only their scores can tell.
 Told are recall on new defects and the rate of false rejects on new good parts, at each model's own threshold,
-and recall where each model rejects EQUAL of the good parts: only that can be compared, since a threshold found
-on some dozen held-out parts differs from training to training by more than the poison does.
+and recall where each model rejects EQUAL of the good parts: only that can be compared, since a threshold
+found on some dozen held-out parts differs from training to training by more than the poison does.
 """
 
 import argparse
