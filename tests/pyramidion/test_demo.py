@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 
+@pytest.mark.timeout(300)  # a training on two busy cores
 def test_the_demo_reports_what_was_caught(run: Any, home: Path) -> None:
-    answer = run("demo", "--parts", "80", "--exit", "--json", timeout=110)
+    answer = run("demo", "--parts", "80", "--exit", "--json", timeout=280)
     assert answer.code == 0, answer.err
     report = answer.json()
     assert report["parts"] == report["judged"] == 80
