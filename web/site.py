@@ -1,6 +1,5 @@
 """What every request needs: database, image store, templates."""
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,11 +18,11 @@ from db.imagestore import ImageStore, open_image_store
 from db.settings import DatabaseSettings
 from web import wording
 from web.inspections import overlay
+from web.inspections.drawings import Drawings
 from web.navigation import pages_for
 from web.settings import WebSettings
 
 T = TypeVar("T")
-DRAWINGS_AT_ONCE = 2  # each may hold a large image in memory, and the workers want the processors too
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,7 @@ class Site:
     settings: WebSettings
     is_local: bool  # it listens on this machine's own address only
     _seen: set[str] = field(default_factory=set)
-    drawing: threading.BoundedSemaphore = field(
-        default_factory=lambda: threading.BoundedSemaphore(DRAWINGS_AT_ONCE)
-    )
+    drawings: Drawings = field(default_factory=Drawings)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from db import history
+from db import history, pictures
 from db.tables import AnomalyMap, Result
 from web.access import Permission, needs
 from web.inspections import overlay
@@ -22,6 +22,8 @@ TYPES = {  # by the format's name; anything else is offered for download
 }
 FOREVER = "private, max-age=31536000, immutable"
 A_DAY = "private, max-age=86400"  # a newer program may draw the same facts better
+ASK_AGAIN = "private, no-cache"  # its map is still to come
+THUMBNAIL = 256  # pixels of its longer side
 
 
 class NoMapError(Exception):
@@ -47,7 +49,7 @@ def view(id_: UUID, request: Request, site: Here) -> Response:
 
     def make() -> bytes:
         stored = site.store.get(row.image_sha256)
-        with site.drawing:
+        with site.drawings.turn:
             return overlay.as_png(overlay.upright(stored))
 
     tag = f"{row.image_sha256}.view{overlay.DRAWING}"
@@ -70,13 +72,42 @@ def drawn(id_: UUID, request: Request, site: Here) -> Response:
 
     def make() -> bytes:
         data = site.store.get(sha256)
-        with site.drawing:
+        with site.drawings.turn:
             picture = overlay.draw(
                 data, stored.data, stored.low, stored.high, result.threshold or 0.0, result.regions
             )
             return overlay.as_png(picture)
 
     return _kept(request, f"{sha256}.{stored.sha256}.{overlay.DRAWING}", A_DAY, "image/png", make)
+
+
+@router.api_route("/thumbnail.png", methods=["GET", "HEAD"], dependencies=[needs(Permission.READ)])
+def thumbnail(id_: UUID, request: Request, site: Here) -> Response:
+    """Draw the part small, with map and boxes where it has them, for lists and walls."""
+    with site.reading() as session:
+        it = pictures.pictured(session, id_)
+    if it.image_let_go is not None:
+        raise LetGoError(f"Retention let the image go at {it.image_let_go:%Y-%m-%d %H:%M:%S} UTC.")
+    tag = f"{it.image_sha256}.{it.map_sha256}.small{overlay.DRAWING}"
+
+    def fetch() -> tuple[bytes, bytes | None]:
+        data = site.store.get(it.image_sha256)
+        if it.map_sha256 is None:
+            return data, None
+        with site.reading() as session:
+            return data, pictures.map_png(session, id_)
+
+    def draw(fetched: tuple[bytes, bytes | None]) -> bytes:
+        data, stored = fetched
+        if stored is None:
+            return overlay.as_small_png(overlay.upright(data, THUMBNAIL))
+        scale = it.low, it.high, it.threshold
+        picture = overlay.draw(data, stored, *scale, it.regions, longest=THUMBNAIL, numbered=False)
+        return overlay.as_small_png(picture)
+
+    keep = A_DAY if it.is_judged else ASK_AGAIN
+    # Two parts may share image and map, and differ in what is marked.
+    return _kept(request, tag, keep, "image/png", lambda: site.drawings.get(f"{id_}.{tag}", fetch, draw))
 
 
 def _detail(site: Site, id_: UUID) -> history.Detail:
