@@ -74,12 +74,15 @@ class LetGoError(UnknownInspectionError):
         )
 
 
-def search(session: Session, wanted: Filter, limit: int, after: UUID | None = None) -> list[Row]:
+def search(
+    session: Session, wanted: Filter, limit: int, after: UUID | None = None, before: UUID | None = None
+) -> list[Row]:
     """Give up to `limit` inspections, newest first.
 
     `after` is the last id of the page before: pages neither overlap nor shift while new inspections arrive.
+    `before` is the first id of the page after, and gives those that come just before it.
     """
-    page = newest_ids(session, wanted, after).limit(limit).subquery("page")
+    page = newest_ids(session, wanted, after, before).limit(limit).subquery("page")
     query = (
         select(*COLUMNS)
         .select_from(page)
@@ -117,6 +120,13 @@ def inspection(session: Session, id_: UUID) -> Detail:
         image_let_go=when.get(released.IMAGE),
         map_let_go=when.get(released.MAP),
     )
+
+
+def neighbours(session: Session, of: Inspection) -> tuple[UUID | None, UUID | None]:
+    """Give the inspections of the same station just before and just after one, None where there is none."""
+    station = Filter(station=of.station)
+    older = session.scalar(newest_ids(session, station, after=of.id).limit(1))
+    return older, session.scalar(newest_ids(session, station, before=of.id).limit(1))
 
 
 def find(session: Session, prefix: str, limit: int = 20) -> list[UUID]:

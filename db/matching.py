@@ -57,8 +57,12 @@ def matching(session: Session, wanted: Filter, *columns: Any) -> Select[Any]:
     )
 
 
-def newest_ids(session: Session, wanted: Filter, after: UUID | None = None) -> Select[Any]:
+def newest_ids(
+    session: Session, wanted: Filter, after: UUID | None = None, before: UUID | None = None
+) -> Select[Any]:
     """Select the ids that match, as `id`, newest first, those older than `after`.
+
+    With `before`, those newer than it, the oldest of them first.
 
     Of a table that the filter doesn't ask for nothing is read, and joining a page of ids to their rows
     afterwards costs as much as the page is long. A database that is asked for all at once may join everything
@@ -82,6 +86,8 @@ def newest_ids(session: Session, wanted: Filter, after: UUID | None = None) -> S
         query = query.where(*_of_reviews(wanted, key))
     if after is not None:
         query = query.where(*(one < after for one in keys))
+    if before is not None:
+        return query.where(*(one > before for one in keys)).order_by(key)
     return query.order_by(key.desc())
 
 

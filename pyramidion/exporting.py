@@ -6,39 +6,28 @@ that arrive meanwhile are left for the next export: they are newer than the firs
 was cut off for a while, lie among what is written. Those that lie beyond are taken along.
 """
 
-import csv
 import dataclasses
 import fcntl
 import hashlib
-import io
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
 from uuid import UUID
 
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
+from db.export_files import FORMS, NAMES, Form, csv_head, csv_rows, jsonl_rows, schema, table
 from db.exports import ExportRow, page
 from db.matching import Filter, matching
 from db.tables import Inspection
 from pyramidion.drafts import whole, whole_folder
 from pyramidion.errors import UserError
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-Form = Literal["csv", "jsonl", "parquet"]
-FORMS: tuple[Form, ...] = get_args(Form)
 PIECE = 10_000  # rows: some 5 MB in memory
 _NOTE = "export.json"
-NAMES = [field.name for field in dataclasses.fields(ExportRow)]
-_TIMES = ("captured_at", "received_at", "judged_at", "reviewed_at", "image_let_go", "map_let_go")
-_NUMBERS = ("score", "threshold")
 
 
 def form_of(file: Path, wanted: Form | None) -> Form:
@@ -123,61 +112,36 @@ def _count(session: Session, wanted: Filter, after: UUID | None) -> int:
     return session.scalar(query) or 0
 
 
-def _values(row: ExportRow) -> dict[str, Any]:
-    """The row as CSV and JSON take it."""
-    values = dataclasses.asdict(row) | {"id": str(row.id)}
-    return {name: v.isoformat() if isinstance(v, datetime) else v for name, v in values.items()}
-
-
 def _write_csv(draft: Path, rows: Sequence[ExportRow]) -> None:
-    with draft.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out)
-        writer.writerows([*_values(row).values()] for row in map(_flat, rows))
-
-
-def _flat(row: ExportRow) -> Any:
-    return dataclasses.replace(row, regions=json.dumps(row.regions))  # type: ignore[arg-type]
+    draft.write_bytes(csv_rows(rows))
 
 
 def _write_jsonl(draft: Path, rows: Sequence[ExportRow]) -> None:
-    with draft.open("w", encoding="utf-8") as out:
-        out.writelines(json.dumps(_values(row)) + "\n" for row in rows)
+    draft.write_bytes(jsonl_rows(rows))
 
 
 def _write_parquet(draft: Path, rows: Sequence[ExportRow]) -> None:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = {name: [getattr(row, name) for row in map(_flat, rows)] for name in NAMES}
-    columns["id"] = [str(id_) for id_ in columns["id"]]
-    pq.write_table(pa.table(columns, schema=_schema()), draft)
+    pq.write_table(table(rows), draft)
 
 
-def _schema() -> "pa.Schema":
-    import pyarrow as pa
-
-    kinds = dict.fromkeys(_TIMES, pa.timestamp("us", "UTC")) | dict.fromkeys(_NUMBERS, pa.float64())
-    return pa.schema([(name, kinds.get(name, pa.string())) for name in NAMES])
-
-
-def _join_text(draft: Path, pieces: Iterable[Path], head: str = "") -> None:
+def _join_text(draft: Path, pieces: Iterable[Path], head: bytes = b"") -> None:
     with draft.open("wb") as out:
-        out.write(head.encode())
+        out.write(head)
         for piece in pieces:
             with piece.open("rb") as part:
                 shutil.copyfileobj(part, out)
 
 
 def _join_csv(draft: Path, pieces: Iterable[Path]) -> None:
-    head = io.StringIO()
-    csv.writer(head).writerow(NAMES)
-    _join_text(draft, pieces, head.getvalue())
+    _join_text(draft, pieces, csv_head())
 
 
 def _join_parquet(draft: Path, pieces: Iterable[Path]) -> None:
     import pyarrow.parquet as pq
 
-    with pq.ParquetWriter(draft, _schema()) as out:
+    with pq.ParquetWriter(draft, schema()) as out:
         for piece in pieces:
             out.write_table(pq.read_table(piece))
 

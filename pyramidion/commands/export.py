@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from db.export_files import Form
 from pyramidion.commands import filters
 from pyramidion.errors import UserError
-from pyramidion.exporting import Form
 from pyramidion.output import err, out, print_json
 
 

@@ -14,7 +14,7 @@ from click.testing import Result
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
-from db import events, inspections, models, results, reviews
+from db import events, export_files, inspections, models, results, reviews
 from db.history import search
 from db.ids import uuid7
 from db.ledger import released
@@ -55,9 +55,9 @@ def add(session: Session, number: int, at: datetime = NOON) -> None:
     results.record(session, failed)
 
 
-@pytest.mark.parametrize("form", exporting.FORMS)
+@pytest.mark.parametrize("form", export_files.FORMS)
 def test_every_format_holds_every_row_once(
-    history: int, form: exporting.Form, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    history: int, form: export_files.Form, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exporting, "PIECE", 10)
     file = tmp_path / f"all.{form}"
@@ -96,9 +96,9 @@ def read(file: Path, form: str) -> list[dict[str, Any]]:
     return list(table.to_pylist())
 
 
-@pytest.mark.parametrize("form", exporting.FORMS)
+@pytest.mark.parametrize("form", export_files.FORMS)
 def test_a_full_disk_leaves_no_half_file_and_the_export_goes_on(
-    history: int, form: exporting.Form, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    history: int, form: export_files.Form, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exporting, "PIECE", 10)
     writer, calls = exporting._WRITERS[form], []
