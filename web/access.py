@@ -25,7 +25,8 @@ from web.site import Here, Site
 COOKIE: Final = "pyramidion_login"
 FORM_FIELD: Final = "form_token"
 FORM_HEADER: Final = "x-form-token"
-_SAFE: Final = {"GET", "HEAD", "OPTIONS"}
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_API: Final = "/api/"
 
 
 class Permission(StrEnum):
@@ -132,6 +133,12 @@ class Needs:
         self.permission = permission
 
     async def __call__(self, request: Request, site: Here) -> None:
+        if getattr(request.state, "let_in_by", None) is self:
+            return  # before its body was read (web.idempotency)
+        await self._let_in(request, site)
+        request.state.let_in_by = self
+
+    async def _let_in(self, request: Request, site: Site) -> None:
         if self.permission is P.OPEN:
             request.state.who = NOBODY
             return
@@ -141,7 +148,7 @@ class Needs:
             raise PasswordToChangeError
         if not who.may(self.permission):
             raise NotLoggedInError if who is THIS_MACHINE else NotAllowedError(who, self.permission)
-        if who.form_token and request.method not in _SAFE:
+        if who.form_token and request.method not in SAFE:
             await _require_own_form(request, who)
 
 
@@ -158,13 +165,18 @@ def _who(request: Request) -> Principal:
 Who = Annotated[Principal, Depends(_who)]
 
 
-def permission_of(route: BaseRoute) -> Permission:
-    """Give the permission that a route names. Raises RuntimeError unless it is exactly one."""
+def guard_of(route: BaseRoute) -> Needs:
+    """Give the guard that a route names. Raises RuntimeError unless it is exactly one."""
     asked = route.dependencies if isinstance(route, APIRoute) else []
-    found = [one.dependency.permission for one in asked if isinstance(one.dependency, Needs)]
+    found = [one.dependency for one in asked if isinstance(one.dependency, Needs)]
     if len(found) != 1:
         raise RuntimeError(f"{getattr(route, 'path', route)} names {len(found)} permissions, not one")
     return found[0]
+
+
+def permission_of(route: BaseRoute) -> Permission:
+    """Give the permission that a route names. Raises RuntimeError unless it is exactly one."""
+    return guard_of(route).permission
 
 
 def require_guards(router: APIRouter) -> None:
@@ -186,7 +198,8 @@ def require_same_origin(request: Request) -> None:
 async def _require_own_form(request: Request, who: Principal) -> None:
     require_same_origin(request)
     given = request.headers.get(FORM_HEADER)
-    if given is None and "form" in request.headers.get("content-type", ""):
+    is_form = "form" in request.headers.get("content-type", "") and not request.url.path.startswith(_API)
+    if given is None and is_form:
         field = (await request.form()).get(FORM_FIELD)
         given = field if isinstance(field, str) else None
     if given is None or not _equal(given, who.form_token):

@@ -7,7 +7,10 @@ nor shift while new rows arrive.
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 from fastapi import APIRouter, Query
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
+
+from web.idempotency import GuardedRoute, OnceRoute
 
 PREFIX: Final = "/api/v1"
 MOST: Final = 500  # rows of a page
@@ -40,6 +43,20 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem, "content": content} for status in statuses}
 
 
-def api_router(tag: str) -> APIRouter:
-    """Make a router for a part of the API; its routes name a permission each, as all do."""
-    return APIRouter(prefix=PREFIX, tags=[tag], responses=problems(401, 403, 422, 503))
+def api_router(tag: str, *, once: bool = True) -> APIRouter:
+    """Make a router for a part of the API; its routes name a permission each, as all do.
+
+    Each has what changes something done once where its request carries an Idempotency-Key, unless it has ways
+    of its own (`once` is False). In the API's document an operation is called TAG_FUNCTION.
+    """
+
+    def called(route: APIRoute) -> str:
+        return f"{tag}_{route.name}".lower().replace(" ", "_")
+
+    return APIRouter(
+        prefix=PREFIX,
+        tags=[tag],
+        responses=problems(401, 403, 422, 503),
+        route_class=OnceRoute if once else GuardedRoute,
+        generate_unique_id_function=called,
+    )

@@ -10,15 +10,17 @@ from starlette.staticfiles import StaticFiles
 from db.settings import DatabaseSettings
 from web import health, metrics
 from web.access import require_guards
+from web.bodies import BodyLimits
 from web.inspections import blobs
 from web.inspections import pages as inspections
 from web.login import pages as login
 from web.problems import answer_problems
+from web.reference import api as reference_api
+from web.reference import pages as reference
 from web.security import SecurityHeaders
 from web.settings import WebSettings, is_loopback
 from web.site import open_site
 
-FORM_BYTES = 1_000_000  # what a form or a document of the API holds at most; uploads say so themselves
 STATIC = Path(__file__).parent / "static"
 
 
@@ -48,10 +50,11 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.site = site
-    for part in (inspections, blobs, login, health, metrics):
+    for part in (inspections, blobs, login, health, metrics, reference, reference_api):
         require_guards(part.router)
-        app.include_router(part.router, max_body_size=FORM_BYTES)
+        app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=STATIC), "static")
     answer_problems(app)
+    app.add_middleware(BodyLimits, settings.web_upload_max_bytes)
     app.add_middleware(SecurityHeaders, settings.web_https)  # last, so outermost: refusals carry them too
     return app

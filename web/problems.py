@@ -4,18 +4,22 @@ Pages answer with a page, the API with a problem document (RFC 9457).
 """
 
 import logging
+import math
 from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from db.approvals import SignatureRequiredError
 from db.history import UnknownInspectionError
 from db.imagestore import CorruptBlobError, ImageStoreUnavailableError, MissingBlobError
+from db.inspections import UnknownProductError
 from db.users import AccountError, WrongCredentialsError
 from web.access import (
     ForeignFormError,
@@ -24,6 +28,7 @@ from web.access import (
     NotLoggedInError,
     PasswordToChangeError,
 )
+from web.idempotency import UnansweredError, WrongKeyError
 from web.inspections.blobs import LetGoError, NoMapError
 from web.inspections.filters import InvalidFilterError
 from web.inspections.overlay import UndrawableError
@@ -43,6 +48,9 @@ STATUS: dict[type[Exception], int] = {
     WrongCredentialsError: 403,  # of a signature; a login answers by itself
     SignatureRequiredError: 403,
     AccountError: 422,
+    WrongKeyError: 422,
+    UnansweredError: 409,
+    UnknownProductError: 422,
     UnknownInspectionError: 404,
     InvalidFilterError: 422,
     NoMapError: 404,
@@ -61,6 +69,7 @@ TITLES = {
     409: "It has changed meanwhile",
     410: "Let go by retention",
     413: "Too large",
+    415: "Not a kind that is taken here",
     421: "Not shown here",
     422: "That makes no sense",
     429: "Too many",
@@ -80,6 +89,8 @@ def answer_problems(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(DBAPIError, _database)
+    app.add_exception_handler(PoolTimeoutError, _database)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _fault)
 
 
@@ -95,7 +106,11 @@ def problem(status: int, sentence: str, **more: Any) -> JSONResponse:
 
 
 def _known(request: Request, error: Exception) -> Response:
-    return _answer(request, STATUS[type(error)], str(error))
+    answer = _answer(request, STATUS[type(error)], str(error))
+    wait_s = getattr(error, "retry_after_s", None)
+    if wait_s is not None:
+        answer.headers["Retry-After"] = str(max(1, math.ceil(wait_s)))
+    return answer
 
 
 def _not_logged_in(request: Request, error: Exception) -> Response:
@@ -120,7 +135,14 @@ def _password_to_change(request: Request, _error: Exception) -> Response:
 def _http(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     said = error.detail if isinstance(error, HTTPException) else str(error)
-    return _answer(request, status, _SENTENCES.get(status, str(said)))
+    answer = _answer(request, status, _SENTENCES.get(status, str(said)))
+    answer.headers.update(getattr(error, "headers", None) or {})  # such as Allow
+    return answer
+
+
+def _gone(_request: Request, _error: Exception) -> Response:
+    """Answer nobody: who asked went away while the request was read, and nothing was done."""
+    return Response(status_code=400)
 
 
 def _invalid(request: Request, error: Exception) -> Response:

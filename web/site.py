@@ -16,7 +16,7 @@ from db.again import again
 from db.engine import READ_ONLY, make_engine, session_factory
 from db.imagestore import ImageStore, open_image_store
 from db.settings import DatabaseSettings
-from web import wording
+from web import once, wording
 from web.inspections import overlay
 from web.inspections.drawings import Drawings
 from web.navigation import pages_for
@@ -49,11 +49,15 @@ class Site:
     def writing(self) -> Iterator[Session]:
         """Give a session that is one transaction; keep it short, on SQLite the workers wait for it."""
         with self.acts.begin() as session:
+            once.mark(session)
             yield session
+        once.committed()
 
     def act(self, work: Callable[[Session], T]) -> T:
         """Do what somebody asked for in one transaction, again where another one's end came between."""
-        return again(self.acts, work)
+        done = again(self.acts, once.marked(work))
+        once.committed()
+        return done
 
     def somebody_can_log_in(self) -> bool:
         """Whether the page asks who looks. Accounts are never removed, so once it does, it stays so."""

@@ -1,0 +1,136 @@
+"""Routes of the API: the guard comes before the body is read, and what has an Idempotency-Key is done once.
+
+A request with a key is answered as before where the same actor sent it with the same key within 24 hours.
+Its mark is committed with what it did (web.once), so killing the server can't have it done twice; the answer
+is kept right after. Where that didn't happen any more, the request is refused, saying so. An error that left
+nothing done is not kept: the same request may be sent again with the same key.
+"""
+
+import hashlib
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Any, Final
+
+import anyio
+from fastapi import Request
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from db import answered
+from web import once
+from web.access import SAFE, guard_of
+from web.site import Site
+
+HEADER: Final = "Idempotency-Key"
+REPEATED: Final = "Idempotent-Replayed"  # in an answer that is one given before
+LONGEST_KEY: Final = 255
+_PATIENCE_S: Final = 10.0  # for the answer to the same request that came a moment before
+_LOOK_S: Final = 0.05
+_LOST_AFTER: Final = timedelta(minutes=1)
+_KEPT_HEADERS: Final = ("content-type", "location", "etag", "retry-after")
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class WrongKeyError(Exception):
+    """An Idempotency-Key that can't be one, or that another request had; the message says what to do."""
+
+
+class UnansweredError(Exception):
+    """What a request asks for was done, but what it was answered is not known."""
+
+    def __init__(self, at: datetime) -> None:
+        super().__init__(
+            f"this request was done on {at:%Y-%m-%d at %H:%M:%S} UTC, but its answer wasn't kept: the server "
+            "ended, or failed, before it could be. It was not done again; see the audit trail for what it did"
+        )
+
+
+class GuardedRoute(APIRoute):
+    """Looks whether somebody may before anything of the body is read."""
+
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+        guard = guard_of(self)
+
+        async def answer(request: Request) -> Response:
+            await guard(request, request.app.state.site)
+            return await handle(request)
+
+        return answer
+
+
+class OnceRoute(GuardedRoute):
+    """Does a request with an Idempotency-Key once."""
+
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+        guard = guard_of(self)
+        if not self.methods - SAFE:
+            return handle
+
+        async def answer(request: Request) -> Response:
+            key = request.headers.get(HEADER)
+            if key is None or request.method in SAFE:
+                return await handle(request)
+            await guard(request, request.app.state.site)
+            return await _once(request, await _asked(request, key), handle)
+
+        return answer
+
+
+async def _asked(request: Request, key: str) -> answered.Request:
+    if not 0 < len(key) <= LONGEST_KEY or not key.isascii() or not key.isprintable():
+        raise WrongKeyError(
+            f"an {HEADER} has 1 to {LONGEST_KEY} printable ASCII characters: take a new UUID for each request"
+        )
+    what = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
+    what.update(await request.body())
+    return answered.Request(request.state.who.name, key, what.hexdigest())
+
+
+async def _once(request: Request, asked: answered.Request, handle: Handler) -> Response:
+    site: Site = request.app.state.site
+    before = await run_in_threadpool(_find, site, asked)
+    if before is not None:
+        return await _as_before(site, asked, before)
+    with once.doing(asked) as state:
+        try:
+            answer = await handle(request)
+        except once.DoneBeforeError:
+            before = await run_in_threadpool(_find, site, asked)
+            if before is None:  # it was let go of this very moment
+                raise UnansweredError(datetime.now(UTC)) from None
+            return await _as_before(site, asked, before)
+    body = getattr(answer, "body", None)
+    if isinstance(body, bytes) and (state.is_marked or answer.status_code < 400):
+        await run_in_threadpool(_keep, site, asked, answer, body)
+    return answer
+
+
+async def _as_before(site: Site, asked: answered.Request, before: answered.Answered) -> Response:
+    if before.request_sha256 != asked.sha256:
+        raise WrongKeyError(
+            f"the {HEADER} {asked.key[:64]!r} came with another request on {before.at:%Y-%m-%d at %H:%M:%S} "
+            "UTC; take a new one for each request"
+        )
+    until = monotonic() + _PATIENCE_S
+    while before.status == answered.DONE:
+        if monotonic() > until or datetime.now(UTC) - before.at > _LOST_AFTER:
+            raise UnansweredError(before.at)
+        await anyio.sleep(_LOOK_S)
+        before = await run_in_threadpool(_find, site, asked) or before
+    return Response(before.body, before.status, {**before.headers, REPEATED: "true"})
+
+
+def _find(site: Site, asked: answered.Request) -> answered.Answered | None:
+    with site.reading() as session:
+        return answered.find(session, asked)
+
+
+def _keep(site: Site, asked: answered.Request, answer: Response, body: bytes) -> None:
+    headers = {name: answer.headers[name] for name in _KEPT_HEADERS if name in answer.headers}
+    with site.writing() as session:
+        answered.keep(session, asked, answer.status_code, headers, body)
