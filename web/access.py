@@ -179,6 +179,19 @@ def permission_of(route: BaseRoute) -> Permission:
     return guard_of(route).permission
 
 
+def still_may(site: Site, request: Request, permission: Permission) -> bool:
+    """Whether who asked may still do it; for answers that go on for long.
+
+    Looking on is no use of a login, unless it may do nothing but look: a wall stays, an inspector's browser
+    that was left open does not.
+    """
+    try:
+        who = _identify(site, request, looks_on=True)
+    except (NotLoggedInError, NoAccountYetError):
+        return False
+    return who.may(permission) and not who.must_change_password
+
+
 def require_guards(router: APIRouter) -> None:
     """Raise RuntimeError unless each route names exactly one permission."""
     for route in router.routes:
@@ -206,12 +219,12 @@ async def _require_own_form(request: Request, who: Principal) -> None:
         raise ForeignFormError
 
 
-def _identify(site: Site, request: Request) -> Principal:
+def _identify(site: Site, request: Request, *, looks_on: bool = False) -> Principal:
     kind, _, text = request.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return _machine(site, text.strip())
     cookie = request.cookies.get(COOKIE)
-    person = None if cookie is None else _person(site, cookie)
+    person = None if cookie is None else _person(site, cookie, looks_on=looks_on)
     if person is not None:
         return person
     if site.somebody_can_log_in():
@@ -221,7 +234,7 @@ def _identify(site: Site, request: Request) -> Principal:
     return THIS_MACHINE
 
 
-def _person(site: Site, cookie: str) -> Principal | None:
+def _person(site: Site, cookie: str, *, looks_on: bool) -> Principal | None:
     idle = timedelta(minutes=site.settings.web_login_idle_minutes)
     longest = timedelta(hours=site.settings.web_login_hours)
     with site.reading() as session:
@@ -229,10 +242,11 @@ def _person(site: Site, cookie: str) -> Principal | None:
     if found is None:
         return None
     login, user = found
-    if datetime.now(UTC) - login.seen_at > logins.NOTED_EVERY:
+    granted = frozenset[Permission]().union(*(GRANTS[role] for role in user.roles if role in GRANTS))
+    is_use = not looks_on or granted <= _EVERYBODY
+    if is_use and datetime.now(UTC) - login.seen_at > logins.NOTED_EVERY:
         with site.writing() as session:
             logins.note(session, login.id)
-    granted = frozenset[Permission]().union(*(GRANTS[role] for role in user.roles if role in GRANTS))
     return Principal(
         name=user.name,
         permissions=granted | {P.ACCOUNT},
