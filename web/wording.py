@@ -1,5 +1,6 @@
 """How facts are written on the page."""
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -35,6 +36,26 @@ def size(count: int) -> str:
     return f"{value:.1f} GB"
 
 
+def share(value: float | None) -> str:
+    """Write a share in percent, rounded down: 99.97 % is not all."""
+    return (
+        NOTHING if value is None else f"{math.floor(value * 1000 + 1e-9) / 10:.1f}\N{NARROW NO-BREAK SPACE}%"
+    )
+
+
+def age(seconds: float | None) -> str:
+    """Write how long ago something was; static/live.js does it likewise."""
+    if seconds is None:
+        return NOTHING
+    whole_s = max(0, int(seconds))
+    minutes, hours, days = whole_s // 60, whole_s // 3600, whole_s // 86400
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{whole_s} s"
+
+
 def step(name: str) -> str:
     """Write the name of a timing, such as decode_ms, as words."""
     return name.removesuffix("_ms").replace("_", " ")
@@ -52,6 +73,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
     "whole": whole,
     "size": size,
+    "share": share,
+    "age": age,
     "step": step,
     "bar": bar,
 }
