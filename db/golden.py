@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.elements import SQLCoreOperations
 
-from db import alarms, clock, events, inspections
+from db import alarms, clock, events, history, inspections
 from db.ids import uuid7
 from db.insert import insert_into
 from db.tables import GoldenSample, GoldenTrial, Inspection, Station
@@ -47,6 +47,26 @@ class StoredImage:
 def label(name: str) -> str:
     """Give what a sample's inspections have as serial, and its alarms as statistic."""
     return f"golden:{name}"
+
+
+def image_of(session: Session, product: str, station: str, inspection_id: UUID) -> StoredImage:
+    """Give the image of an inspection, for `add`.
+
+    Raises db.history.UnknownInspectionError, and GoldenError where it is another station's, or was let go.
+    """
+    detail = history.inspection(session, inspection_id)
+    row = detail.inspection
+    if (row.product, row.station) != (product, station):
+        raise GoldenError(
+            f"inspection {row.id} is of {row.product} at {row.station}, not of {product} at {station}: a "
+            "golden sample is a part as its own station shows it"
+        )
+    if detail.image_let_go is not None:
+        gone = f"{detail.image_let_go:%Y-%m-%d %H:%M:%S} UTC"
+        raise GoldenError(f"retention let the image of inspection {row.id} go at {gone}: give another one")
+    return StoredImage(
+        row.image_sha256, row.image_bytes, row.image_width, row.image_height, row.image_format, row.id
+    )
 
 
 def add(

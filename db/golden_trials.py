@@ -159,11 +159,15 @@ def _told(found: Outcome) -> dict[str, Any]:
     }
 
 
-def newest(session: Session, product: str | None = None, limit: int | None = None) -> list[Outcome]:
-    """Give the trials, of one product or all, newest first."""
+def newest(
+    session: Session, product: str | None = None, limit: int | None = None, after: UUID | None = None
+) -> list[Outcome]:
+    """Give the trials, of one product or all, newest first, those older than `after`."""
     query = _trials().order_by(GoldenTrial.inspection_id.desc()).limit(limit)
     if product is not None:
         query = query.where(GoldenSample.product == product)
+    if after is not None:
+        query = query.where(GoldenTrial.inspection_id < after)
     return [_outcome(*row) for row in session.execute(query)]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import and_, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from db import approvals, clock, events
@@ -304,7 +304,14 @@ def lock(session: Session, product: str) -> None:
     session.execute(select(Product.name).where(Product.name == product).with_for_update())
 
 
-def versions(session: Session, product: str | None = None) -> Sequence[ModelVersion]:
-    """Give the versions, of one product or all, newest first."""
-    query = select(ModelVersion).order_by(ModelVersion.created_at.desc(), ModelVersion.id)
+def versions(
+    session: Session, product: str | None = None, limit: int | None = None, after: ModelVersion | None = None
+) -> Sequence[ModelVersion]:
+    """Give the versions, of one product or all, newest first, those that follow `after`."""
+    query = select(ModelVersion).order_by(ModelVersion.created_at.desc(), ModelVersion.id).limit(limit)
+    if after is not None:
+        at = ModelVersion.created_at
+        query = query.where(
+            or_(at < after.created_at, and_(at == after.created_at, ModelVersion.id > after.id))
+        )
     return session.scalars(query if product is None else query.where(ModelVersion.product == product)).all()

@@ -14,6 +14,10 @@ Promotion = Literal["person", "automatic"]
 CHANGED: Final = "policy.changed"
 
 
+class PolicyError(ValueError):
+    """A rule that makes no sense; the message says which, and what it may be."""
+
+
 @dataclass(frozen=True)
 class Rules:
     """The defaults are safe: nothing is promoted without a person, and no verdict is changed.
@@ -34,15 +38,15 @@ class Rules:
     def __post_init__(self) -> None:
         rate = self.false_reject_rate
         if rate is not None and not 0 < rate < 1:
-            raise ValueError(f"the gate's false-reject rate lies between 0 and 1, not at {rate}")
+            raise PolicyError(f"the gate's false-reject rate lies between 0 and 1, not at {rate}")
         if not 0.5 <= self.confidence < 1:
-            raise ValueError(f"the gate's confidence is at least 0.5 and below 1, not {self.confidence}")
+            raise PolicyError(f"the gate's confidence is at least 0.5 and below 1, not {self.confidence}")
         if self.promotion not in ("person", "automatic"):
-            raise ValueError(f"a promotion is by a person or automatic, not {self.promotion!r}")
+            raise PolicyError(f"a promotion is by a person or automatic, not {self.promotion!r}")
         if not 0 < self.shadow_share <= 1:
-            raise ValueError(f"the shadow's share is above 0 and at most 1, not {self.shadow_share}")
+            raise PolicyError(f"the shadow's share is above 0 and at most 1, not {self.shadow_share}")
         if self.shadow_images < 1:
-            raise ValueError(f"a challenger scores at least 1 image, not {self.shadow_images}")
+            raise PolicyError(f"a challenger scores at least 1 image, not {self.shadow_images}")
 
 
 def of(session: Session, product: str) -> Rules:
@@ -61,7 +65,7 @@ def change(
     """Let other rules hold from now on, and leave the event, which is signed.
 
     `changes` names those to change, so that two people may change different ones at once; Rules change all.
-    `signature` is what db.signatures gives. Raises UnknownProductError, ValueError for what is no rule, and
+    `signature` is what db.signatures gives. Raises UnknownProductError, PolicyError, and
     db.approvals.SignatureRequiredError.
     """
     approvals.require("policy", signature)

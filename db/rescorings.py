@@ -99,9 +99,21 @@ def active(session: Session) -> Sequence[UUID]:
     ).all()
 
 
-def everyone(session: Session) -> Sequence[Rescoring]:
-    """Give all rescorings, newest first."""
-    return session.scalars(select(Rescoring).order_by(Rescoring.id.desc())).all()
+def everyone(
+    session: Session, product: str | None = None, limit: int | None = None, after: UUID | None = None
+) -> Sequence[Rescoring]:
+    """Give the rescorings, of one product or all, newest first, those older than `after`."""
+    query = select(Rescoring).order_by(Rescoring.id.desc()).limit(limit)
+    if product is not None:
+        query = query.where(Rescoring.product == product)
+    return session.scalars(query if after is None else query.where(Rescoring.id < after)).all()
+
+
+def images_per_s(one: Rescoring) -> float | None:
+    """Give the rate since it was begun, the time in which the line went first included."""
+    if one.started_at is None or one.updated_at <= one.started_at:
+        return None
+    return one.done / (one.updated_at - one.started_at).total_seconds()
 
 
 def find(session: Session, beginning: str) -> Rescoring:

@@ -236,10 +236,20 @@ def find(session: Session, id_: UUID) -> TrainingRun:
     return run
 
 
-def newest(session: Session, product: str | None = None, limit: int | None = None) -> Sequence[TrainingRun]:
-    """Give the runs, of one product or all, newest first."""
+def newest(
+    session: Session, product: str | None = None, limit: int | None = None, after: UUID | None = None
+) -> Sequence[TrainingRun]:
+    """Give the runs, of one product or all, newest first, those older than `after`."""
     query = select(TrainingRun).order_by(TrainingRun.id.desc()).limit(limit)
+    if after is not None:
+        query = query.where(TrainingRun.id < after)
     return session.scalars(query if product is None else query.where(TrainingRun.product == product)).all()
+
+
+def unended(session: Session) -> Sequence[TrainingRun]:
+    """Give the runs that are requested or running, of all products, oldest first."""
+    query = select(TrainingRun).where(TrainingRun.state.in_(OPEN))
+    return session.scalars(query.order_by(TrainingRun.id)).all()
 
 
 def last_succeeded_at(session: Session, product: str) -> datetime | None:

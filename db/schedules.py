@@ -40,6 +40,17 @@ def next_due(cron: str, time_zone: str, after: datetime) -> datetime | None:
     return _first(cron, after.astimezone(_zone(time_zone)), reverse=False)
 
 
+def upcoming(schedule: Schedule | GoldenSchedule, now: datetime, number: int = 1) -> list[datetime]:
+    """Give when a schedule is due next, so many times; none of one that is off."""
+    found: list[datetime] = []
+    while schedule.enabled and len(found) < number:
+        due = next_due(schedule.cron, schedule.time_zone, found[-1] if found else now)
+        if due is None:
+            break
+        found.append(due)
+    return found
+
+
 def _first(cron: str, start: datetime, *, reverse: bool) -> datetime | None:
     wanted = (
         f"the cron expression {cron!r} makes no sense: give minute, hour, day of month, month and day of "

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlalchemy import Integer, Select, cast, extract, func
 from sqlalchemy.orm import Session
@@ -71,7 +72,23 @@ class Period:
 
 
 class InvalidShiftsError(ValueError):
-    """Shifts that do not divide a day."""
+    """Shifts that do not divide a day, or a time zone that is none."""
+
+
+def read_zone(name: str) -> tzinfo:
+    """Give the time zone of that name; raises InvalidShiftsError."""
+    try:
+        return UTC if name == "UTC" else ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # a folder, or a path that leads out of them
+        raise InvalidShiftsError(f"{name!r} is no time zone: give one like Europe/Berlin or UTC") from None
+
+
+def read_shifts(text: str) -> list[time]:
+    """Give the times of day that stand there, such as 06:00,14:00,22:00; raises InvalidShiftsError."""
+    try:
+        return [datetime.strptime(word.strip(), "%H:%M").time() for word in text.split(",")]  # noqa: DTZ007
+    except ValueError:
+        raise InvalidShiftsError(f"{text!r} are no times of day: give some like 06:00,14:00,22:00") from None
 
 
 def trend(
@@ -91,7 +108,7 @@ def trend(
     periods: dict[tuple[datetime, datetime], list[Figures]] = {}
     for at, part in _slots(session, wanted):
         periods.setdefault(_period(at, by, zone, starts), []).append(part)
-    return [Period(*period, _sum(parts)) for period, parts in sorted(periods.items())]
+    return [Period(*period, add(parts)) for period, parts in sorted(periods.items())]
 
 
 def _slots(session: Session, wanted: Filter) -> Iterable[tuple[datetime, Figures]]:
@@ -139,7 +156,7 @@ def _period(at: datetime, by: By, zone: tzinfo, starts: Sequence[time]) -> tuple
     return marks[later - 1], marks[later]
 
 
-def _sum(parts: Iterable[Figures]) -> Figures:
+def add(parts: Iterable[Figures]) -> Figures:
     total = dict.fromkeys(Figures.__dataclass_fields__, 0)
     for part in parts:
         for name, value in vars(part).items():

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from capture.images import Limits, RefusedImageError, inspect
 from capture.settings import CaptureSettings
-from db import golden_trials, history
+from db import golden, golden_trials
 from db.golden import StoredImage
 from pyramidion.commands.show import find_one
 from pyramidion.context import Context
@@ -37,23 +37,11 @@ def of_file(file: Path) -> tuple[bytes, StoredImage]:
 def of_inspection(context: Context, product: str, station: str, beginning: str) -> tuple[bytes, StoredImage]:
     """Give the stored image of an inspection, by the beginning of its id.
 
-    Raises UserError, UnknownInspectionError and ImageStoreError.
+    Raises UserError, UnknownInspectionError, GoldenError and ImageStoreError.
     """
     with context.reading() as session:
-        detail = history.inspection(session, find_one(session, beginning))
-    row = detail.inspection
-    if (row.product, row.station) != (product, station):
-        raise UserError(
-            f"inspection {row.id} is of {row.product} at {row.station}, not of {product} at {station}: a "
-            "golden sample is a part as its own station shows it"
-        )
-    if detail.image_let_go is not None:
-        gone = f"{detail.image_let_go:%Y-%m-%d %H:%M:%S} UTC"
-        raise UserError(f"retention let the image of inspection {row.id} go at {gone}: give another one")
-    image = StoredImage(
-        row.image_sha256, row.image_bytes, row.image_width, row.image_height, row.image_format, row.id
-    )
-    return context.store.get(row.image_sha256), image
+        image = golden.image_of(session, product, station, find_one(session, beginning))
+    return context.store.get(image.sha256), image
 
 
 def await_trials(context: Context, trials: Collection[UUID], *, stalled_s: float) -> None:

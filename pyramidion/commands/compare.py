@@ -5,13 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from pyramidion.errors import UserError
 from pyramidion.output import out, print_json
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
-
-    from db.lineage import Lineage
 
 _ROWS = (
     ("plays", "plays"),
@@ -39,97 +36,29 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Compare two models of PRODUCT: training, calibration, gate, and what both say of the same images."""
-    from db import comparison
+    from db import beside
+    from db.tables import ModelVersion
     from pyramidion.context import open_context
 
     with open_context().reading() as session:
-        a, b = two(session, product, first, second)
-        told = [_told(session, product, one) for one in (a, b)]
-        champion, challenger = who_scored_beside(session, a, b)
-        beside = comparison.seen(session, champion, challenger)
-    shadow = {
-        "champion": champion,
-        "challenger": challenger,
-        "images": beside.count(),
-        "verdicts": beside.table(),
-        "disagreements": beside.disagreements(),
-        "called_bad": beside.count(called=("bad",)),
-        "called_bad_and_missed": beside.count(challenger="ok", called=("bad",)),
-        "called_good": beside.count(called=("good",)),
-        "called_good_and_rejected": beside.count(challenger="ng", called=("good",)),
-    }
+        versions = two(session, product, first, second)
+        told = [beside.told(session, session.get_one(ModelVersion, one)) for one in versions]
+        shadow = beside.shadow(session, *versions).as_dict()
     if as_json:
-        print_json({"product": product, "models": told, "shadow": shadow if beside.count() else None})
+        print_json({"product": product, "models": told, "shadow": shadow if shadow["images"] else None})
         return
     _print(told)
     _print_shadow(product, shadow)
 
 
 def two(session: "Session", product: str, first: str | None, second: str | None) -> tuple[str, str]:
-    """Give the versions that are meant: of none the champion and the challenger, of one the champion and it.
-
-    Raises UserError, UnknownProductError, UnknownModelError and NoChallengerError.
-    """
-    from db import inspections, models
+    """Give the versions that are meant, by the beginnings of them; raises what db.beside.two raises."""
+    from db import beside, inspections
     from pyramidion.commands.models import version_of
 
     inspections.require_product(session, product)
     given = [version_of(session, product, one) for one in (first, second) if one is not None]
-    if len(given) < 2:
-        champion = models.champion(session, product)
-        if champion is None:
-            raise UserError(f"no model judges {product} yet: name two versions of `pyramidion models`")
-        given.insert(0, champion.id)
-    if len(given) < 2:
-        challenger = models.challenger(session, product)
-        if challenger is None:
-            raise models.NoChallengerError(product)
-        given.append(challenger.model_version)
-    if given[0] == given[1]:
-        raise UserError(f"{given[0][:12]} would be compared with itself: name another version")
-    return given[0], given[1]
-
-
-def who_scored_beside(session: "Session", a: str, b: str) -> tuple[str, str]:
-    """Give of two versions the one that judged, and the one that scored beside it: `b`, unless `a` did."""
-    from db import comparison
-
-    if comparison.seen(session, b, a).count() and not comparison.seen(session, a, b).count():
-        return b, a
-    return a, b
-
-
-def _told(session: "Session", product: str, id_: str) -> dict[str, Any]:
-    from db import lineage, models
-    from db.tables import ModelVersion
-
-    found = lineage.of(session, session.get_one(ModelVersion, id_))
-    champion, challenger = models.champion(session, product), models.challenger(session, product)
-    plays = "champion" if champion is not None and champion.id == id_ else None
-    if challenger is not None and challenger.model_version == id_:
-        plays = "challenger"
-    return {"version": id_, "plays": plays, **facts(found)}
-
-
-def facts(found: "Lineage") -> dict[str, Any]:
-    """Give what a model's manifest, dataset and gate say, for people and for JSON; None: it was not told."""
-    manifest = found.manifest
-    training, calibration = manifest.get("training", {}), manifest.get("calibration", {})
-    return {
-        "created_at": found.version.created_at,
-        "training_images": found.version.training_images,
-        "note": found.version.note,
-        "preset": manifest.get("network", {}).get("preset"),
-        "size": manifest.get("network", {}).get("size"),
-        "epochs": training.get("epochs"),
-        "threshold": calibration.get("threshold"),
-        "false_reject_rate": calibration.get("target_rate"),
-        "calibrated_on": calibration.get("images"),
-        "calibration": calibration.get("note"),
-        "dataset": found.dataset,
-        "dataset_summary": None if found.frozen is None else found.frozen.summary,
-        "gate": found.examined,
-    }
+    return beside.two(session, product, given)
 
 
 def _print(told: list[dict[str, Any]]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pyramidion.commands.compare import say, two, who_scored_beside
+from pyramidion.commands.compare import say, two
 from pyramidion.errors import UserError
 from pyramidion.output import err, print_json
 
@@ -33,15 +33,14 @@ def disagreements(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
     """List the images that PRODUCT's challenger judges differently, newest first, to be reviewed."""
-    from db import comparison
+    from db import beside, comparison
     from pyramidion.context import open_context
 
     context = open_context()
     shown = limit if as_json else limit or _SHOWN
     with context.reading() as session:
-        a, b = two(session, product, first, second)
-        champion, challenger = who_scored_beside(session, a, b)
-        number = comparison.seen(session, champion, challenger).disagreements()
+        pair = beside.shadow(session, *two(session, product, first, second))
+        champion, challenger, number = pair.champion, pair.challenger, pair.seen.disagreements()
         found = list(comparison.disagreements(session, champion, challenger, shown))
     pictures = {} if save_maps is None else _save(context, found, challenger, save_maps)
     if as_json:

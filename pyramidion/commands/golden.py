@@ -244,11 +244,10 @@ def schedule(
 
 
 def _due(schedule: "GoldenSchedule") -> dict[str, Any]:
-    from db.schedules import next_due
+    from db.schedules import upcoming
 
     row = {column.name: getattr(schedule, column.name) for column in schedule.__table__.columns}
-    due = next_due(schedule.cron, schedule.time_zone, datetime.now(UTC)) if schedule.enabled else None
-    return row | {"next_due": due}
+    return row | {"next_due": next(iter(upcoming(schedule, datetime.now(UTC))), None)}
 
 
 def _require_product(session: "Session", product: str | None) -> None:

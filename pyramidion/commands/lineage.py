@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pyramidion.commands.compare import facts, say
+from pyramidion.commands.compare import say
 from pyramidion.errors import UserError
 from pyramidion.output import print_json
 
@@ -45,6 +45,7 @@ def lineage(
 
 
 def _as_dict(found: "Lineage", reigns: "list[Reign]") -> dict[str, Any]:
+    from db.beside import facts
     from pyramidion.commands.show import columns
 
     run = columns(found.run)

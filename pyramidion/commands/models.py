@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from db.promotion import Standing
-    from pyramidion.context import Context
 
 app = typer.Typer(
     help="List model versions, compare them, and choose the one that judges a product.",
@@ -113,23 +112,25 @@ def promote(
     Nothing is changed where it is not what it was when it was trained, or where somebody else promotes a
     model at the same time.
     """
+    from db import champions
     from pyramidion.context import open_context
 
     if (version is None) is not challenger:
         raise UserError("name a version, or the challenger with --challenger")
     context = open_context()
     with context.reading() as session:
-        found = _challenger(session, product) if version is None else version_of(session, product, version)
-        _require_whole(context, session, found)
+        found = (
+            champions.require_challenger(session, product)
+            if version is None
+            else version_of(session, product, version)
+        )
+        champions.require_ready(session, product, found, context.store)
         now = registry.champion(session, product)
     password = password_of(sign_as)
     with context.sessions.begin() as session:
         actor, signature = _who(session, sign_as, password, why)
-        evidence = _evidence(session, product, found)
         expected = None if now is None else now.id
-        registry.set_champion(
-            session, product, found, actor, why, signature, expected=expected, evidence=evidence
-        )
+        champions.promote(session, product, found, expected, actor, why, signature)
     _say_who_judges(product, found)
 
 
@@ -141,10 +142,11 @@ def withdraw(
     """Let PRODUCT's challenger score no more; its version stays, and what it said."""
     import getpass
 
+    from db import champions
     from pyramidion.context import open_context
 
     with open_context().sessions.begin() as session:
-        _challenger(session, product)
+        champions.require_challenger(session, product)
         gone = registry.withdraw_challenger(session, product, getpass.getuser(), why)
     if gone is not None:
         say(f"{gone[:12]} is no challenger of {product} any more")
@@ -159,19 +161,17 @@ def rollback(
     sign_as: SignAs = None,
 ) -> None:
     """Let the model that judged PRODUCT before judge it again; once more goes one further back."""
+    from db import champions
     from pyramidion.context import open_context
 
     context = open_context()
     with context.reading() as session:
-        now = registry.champion(session, product)
-        former = registry.former_champion(session, product)
-        if now is None or former is None:
-            raise registry.NoFormerChampionError(product)
-        _require_whole(context, session, former)
+        now, former = champions.require_former(session, product)
+        champions.require_ready(session, product, former, context.store)
     password = password_of(sign_as)
     with context.sessions.begin() as session:
         actor, signature = _who(session, sign_as, password, why)
-        former = registry.roll_back(session, product, now.id, actor, why, signature)
+        former = registry.roll_back(session, product, now, actor, why, signature)
     _say_who_judges(product, former)
 
 
@@ -183,33 +183,6 @@ def version_of(session: "Session", product: str, beginning: str) -> str:
     if not found:
         raise registry.UnknownModelError(product, beginning)
     return found[0]
-
-
-def _challenger(session: "Session", product: str) -> str:
-    from db import inspections
-
-    inspections.require_product(session, product)
-    found = registry.challenger(session, product)
-    if found is None:
-        raise registry.NoChallengerError(product)
-    return found.model_version
-
-
-def _require_whole(context: "Context", session: "Session", version: str) -> None:
-    from db import bundles
-
-    bundles.require_whole(session, version, context.store)
-
-
-def _evidence(session: "Session", product: str, version: str) -> dict[str, Any] | None:
-    """Give what the version said beside the champion, where it is the challenger."""
-    from db import comparison
-
-    beside, champion = registry.challenger(session, product), registry.champion(session, product)
-    if beside is None or champion is None or beside.model_version != version:
-        return None
-    seen = comparison.seen(session, champion.id, version, beside.changed_at)
-    return {"images": seen.count(), "verdicts": seen.table(), "disagreements": seen.disagreements()}
 
 
 def _who(

@@ -196,27 +196,23 @@ def _tell(context: "Context", one: "Rescoring") -> None:
 
 
 def _progress(one: "Rescoring") -> str:
+    from db.rescorings import images_per_s
+
     share = f" ({one.done / one.total:.0%})" if one.total else ""
     failed = f", {one.failed_images} could not be scored" if one.failed_images else ""
-    rate = _images_per_s(one)
+    rate = images_per_s(one)
     return f"{one.state}: {one.done} of {one.total}{share}{failed}" + (
         f", {rate:.1f} images/s" if rate else ""
     )
 
 
-def _images_per_s(one: "Rescoring") -> float | None:
-    """Since it was begun, the time in which the line went first included."""
-    if one.started_at is None or one.updated_at <= one.started_at:
-        return None
-    return one.done / (one.updated_at - one.started_at).total_seconds()
-
-
 def _row(one: "Rescoring") -> dict[str, Any]:
+    from db.rescorings import images_per_s
     from pyramidion.commands.show import columns
 
     inner = {"first", "last", "cursor", "trying_to", "tries"}
     row = {name: value for name, value in (columns(one) or {}).items() if name not in inner}
-    return {**row, "images_per_s": _images_per_s(one)}
+    return {**row, "images_per_s": images_per_s(one)}
 
 
 def _say(line: str) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from pyramidion.errors import FAILED, UserError
+from pyramidion.errors import FAILED
 from pyramidion.output import err, out, print_json
 
 if TYPE_CHECKING:
@@ -27,23 +27,14 @@ def retrain(
     One that passes the gate (`pyramidion policy`) becomes challenger, and scores beside the champion; where
     the product has none, it judges.
     """
-    from db import inspections, runs
-    from model.images import LEAST_IMAGES
+    from db import retraining, runs
     from pyramidion.commands.runs import as_dict
     from pyramidion.context import open_context
     from workers import queue
 
     context = open_context()
     with context.sessions.begin() as session:
-        inspections.require_product(session, product)
-        good = inspections.count_ok(session, product, LEAST_IMAGES)
-        if good < LEAST_IMAGES:
-            raise UserError(
-                f"{product!r} has {good} parts that passed for good, at least {LEAST_IMAGES} are needed: "
-                "capture more, review what was rejected wrongly, or train on a folder "
-                f"(`pyramidion train {product} --images DIR`)"
-            )
-        run = runs.request(session, product, "on demand", getpass.getuser())
+        run = retraining.ask(session, product, getpass.getuser())
     try:
         queue.wake_trainer()
     except queue.BrokerUnavailableError as error:

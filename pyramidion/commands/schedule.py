@@ -88,6 +88,4 @@ def _as_dict(schedule: "Schedule") -> dict[str, Any]:
     from db import schedules
 
     row = {column.name: getattr(schedule, column.name) for column in schedule.__table__.columns}
-    now = datetime.now(UTC)
-    due = schedules.next_due(schedule.cron, schedule.time_zone, now) if schedule.enabled else None
-    return row | {"next_due": due}
+    return row | {"next_due": next(iter(schedules.upcoming(schedule, datetime.now(UTC))), None)}

@@ -1,8 +1,6 @@
 """`pyramidion trend`: how production goes, by hour, shift or day."""
 
-from datetime import UTC, datetime, time, tzinfo
 from typing import TYPE_CHECKING, Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 from rich.table import Table
@@ -33,14 +31,17 @@ def trend(
 ) -> None:
     """Sum up periods: what was captured and judged, first-pass yield, and how often reviews overrule."""
     from db.ledger import released
-    from db.trends import InvalidShiftsError
+    from db.trends import InvalidShiftsError, read_shifts, read_zone
     from db.trends import trend as sum_up
     from pyramidion.context import open_context
 
     wanted = filters.read(
         product=product, station=station, line=line, lot=lot, since=since, until=until, model=model
     )
-    place, starts = _zone(zone), _times(shifts)
+    try:
+        place, starts = read_zone(zone), read_shifts(shifts)
+    except InvalidShiftsError as error:
+        raise UserError(str(error)) from None
     with open_context().reading() as session:
         filters.require_there(session, wanted)
         try:
@@ -60,20 +61,6 @@ def trend(
             style="yellow",
             soft_wrap=True,
         )
-
-
-def _zone(name: str) -> tzinfo:
-    try:
-        return UTC if name == "UTC" else ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise UserError(f"--zone {name!r} is no time zone: give one like Europe/Berlin or UTC") from None
-
-
-def _times(text: str) -> list[time]:
-    try:
-        return [datetime.strptime(word.strip(), "%H:%M").time() for word in text.split(",")]  # noqa: DTZ007
-    except ValueError:
-        raise UserError(f"--shifts {text!r} are no times of day: give some like 06:00,14:00,22:00") from None
 
 
 def _print(periods: "list[Period]", by: str, zone: str) -> None:
