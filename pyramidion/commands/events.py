@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from db.said import signed
 from pyramidion.output import out, print_json_array
-from pyramidion.said import signed
 
 SHOWN = 20
 
@@ -42,7 +42,7 @@ def events(
     for event in found[: limit or SHOWN]:
         detail = dict(event.detail)
         signature = detail.pop("signature", None)
-        detail.pop("state", None)  # of an account: for `audit verify` to compare
+        _say_changes(detail)
         words = "".join(f", {name} {_plain(value)}" for name, value in detail.items() if value is not None)
         what = event.kind if event.subject is None else f"{event.kind} {event.subject}"
         out.print(
@@ -53,6 +53,16 @@ def events(
         )
     if len(found) > (limit or SHOWN):
         out.print(f"only the newest {limit or SHOWN} are shown; --limit or --json gives more")
+
+
+def _say_changes(detail: dict[str, Any]) -> None:
+    """Leave of an account's states, which `audit verify` compares, what the event changed; no hashes."""
+    after, before = detail.pop("state", None), detail.get("before")
+    if isinstance(after, dict) and isinstance(before, dict):
+        del detail["before"]  # so that it stands beside what came after
+        changed = [name for name in after if after[name] != before.get(name) and name != "credential"]
+        detail["before"] = {name: before.get(name) for name in changed}
+        detail["after"] = {name: after[name] for name in changed}
 
 
 def _plain(value: Any) -> str:

@@ -22,35 +22,38 @@ def export(
     """
     import getpass
 
-    from sqlalchemy.orm import Session
-
-    from db import events, partitions
-    from db.ledger import keys
-    from db.ledger.seal import seal, snapshot
+    from db.evidence import hand_out
+    from db.evidence.collect import Subject
     from db.ledger.settings import LedgerSettings
     from pyramidion.commands.show import find_one
     from pyramidion.context import open_context
-    from pyramidion.evidence.archive import write
-    from pyramidion.evidence.collect import Subject
+    from pyramidion.drafts import whole
+    from web.audit.drawing import as_jpeg
 
     given = [(what, value) for what, value in (("lot", lot), ("serial", serial)) if value is not None]
     if len(given) + (inspection is not None) != 1:
         raise UserError("name what the evidence is about: one of --lot, --serial and --inspection")
     if not output.absolute().parent.is_dir():
         raise UserError(f"there is no folder {output.absolute().parent} to write {output.name} in")
-    context, settings = open_context(), LedgerSettings()
+    if output.exists():
+        raise UserError(f"{output} is there already: name another file with -o, or remove it")
+    context = open_context()
+    if inspection is not None:
+        with context.reading() as session:
+            given = [("inspection", str(find_one(session, inspection)))]
+    subject = Subject(*given[0])
     with err.status("gathering evidence"):
-        seal(context.engine, settings)
-        with context.sessions.begin() as session:
-            signer = keys.signer_for(session, settings)
-        with snapshot(context.engine) as connection, Session(connection) as session:
-            partitions.keep(connection)
-            if inspection is not None:
-                given = [("inspection", str(find_one(session, inspection)))]
-            stated = write(session, context.store, signer, Subject(*given[0]), output)
-        detail = {"about": stated["about"], "completeness": stated["completeness"], "key": stated["key"]}
-        with context.sessions.begin() as session:
-            events.record(session, "evidence.exported", getpass.getuser(), given[0][1], detail)
+        try:
+            with whole(output) as draft, draft.open("xb") as file:
+                stated = hand_out.make(
+                    context.engine, context.store, LedgerSettings(), subject, file, as_jpeg
+                )
+        except OSError as error:
+            raise UserError(
+                f"cannot write {output}: {error.strerror or error}; make room or name another place with -o. "
+                "Nothing was left there"
+            ) from None
+        hand_out.note(context.sessions, getpass.getuser(), subject, stated)
     if as_json:
         print_json({key: value for key, value in stated.items() if key not in {"files", "inspections"}})
         return

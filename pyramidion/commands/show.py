@@ -8,9 +8,9 @@ import typer
 
 from db.history import Detail, UnknownInspectionError, find, inspection
 from db.results import HELD, by_model
+from db.said import said
 from pyramidion.errors import UserError
 from pyramidion.output import out, print_json
-from pyramidion.said import said
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

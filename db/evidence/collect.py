@@ -13,9 +13,27 @@ from db.ledger.facts import Kind, document, fact_id
 from db.ledger.lots_let_go import Proved
 from db.ledger.proofs import NotAsSealedError, Proof, Prover
 from db.tables import Event, Inspection, Result, Review, UnsealedFact
-from pyramidion.errors import UserError
 
 AT_ONCE: Final = 200  # inspections
+
+
+class NothingThereError(Exception):
+    """There is no inspection that the evidence could be about."""
+
+
+class UnsettledError(Exception):
+    """What the evidence is about changes just now; the next moment it can be had."""
+
+
+class TamperedActError(NotAsSealedError):
+    """An act of retention says otherwise than what was written down of it."""
+
+    def __init__(self, act: UUID, lot: str) -> None:
+        Exception.__init__(
+            self,
+            f"released_lots says otherwise than the act of retention {act} how much of lot {lot!r} went: run "
+            "`pyramidion audit verify`",
+        )
 
 
 @dataclass(frozen=True)
@@ -26,7 +44,7 @@ class Subject:
     value: str
 
     def ids(self, session: Session) -> list[UUID]:
-        """Give its inspections, oldest first; raises UserError where there never was one.
+        """Give its inspections, oldest first; raises NothingThereError where there never was one.
 
         Of a lot all may have been let go; a serial is forgotten with its rows.
         """
@@ -37,7 +55,7 @@ class Subject:
         found = list(session.scalars(select(Inspection.id).where(column == value).order_by(Inspection.id)))
         if not found and not (self.what == "lot" and lots_let_go.of_lot(session, self.value)):
             went = ", or retention let it go" if self.what == "serial" else ""
-            raise UserError(
+            raise NothingThereError(
                 f"no inspection has {self.what} {self.value!r}{went}; "
                 "`pyramidion results` lists what there is"
             )
@@ -46,20 +64,18 @@ class Subject:
     def let_go(self, session: Session) -> list[Proved]:
         """Give what retention let go of a lot; of a serial nobody can tell.
 
-        Raises UserError where that is not what the act has sealed, or the act itself is not sealed yet.
+        Raises TamperedActError where that is not what the act has sealed, UnsettledError where the act itself
+        is not sealed yet.
         """
         found = lots_let_go.prove(session, self.value) if self.what == "lot" else []
         for one in found:
             root = merkle.root_from(one.went.leaf(), one.position, one.leaves, one.path)
             if root is None or root.hex() != one.act.detail.get("lots_root"):
-                raise UserError(
-                    f"released_lots says otherwise than the act of retention {one.act.id} how much of lot "
-                    f"{self.value!r} went: run `pyramidion audit verify`"
-                )
+                raise TamperedActError(one.act.id, self.value)
         acts = {one.act.id for one in found}
         waits = UnsealedFact.kind == Kind.EVENT.value, UnsealedFact.fact.in_(acts)
         if session.scalar(select(UnsealedFact.fact).where(*waits).limit(1)):
-            raise UserError(f"retention lets parts of lot {self.value!r} go just now: give the command again")
+            raise UnsettledError(f"retention lets parts of lot {self.value!r} go just now: ask for it again")
         return found
 
 

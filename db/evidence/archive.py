@@ -1,14 +1,11 @@
-"""Writing evidence: one zip file that stands on its own, whole or not at all."""
+"""Writing evidence: one zip file that stands on its own."""
 
 import hashlib
-import io
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from importlib.metadata import version
-from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, Final
 from uuid import UUID
@@ -17,6 +14,9 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from db.evidence.collect import Gatherer, Part, Subject
+from db.evidence.report import Row, page, row_of
+from db.evidence.verify import completeness
 from db.imagestore import ImageStore, ImageStoreError, ImageStoreUnavailableError
 from db.ledger import keys
 from db.ledger.heads import moment, signed
@@ -25,15 +25,12 @@ from db.ledger.proofs import Proof
 from db.ledger.released import IMAGE, MAP, acts
 from db.ledger.signers import Signer
 from db.tables import AnomalyMap, Block
-from pyramidion.drafts import whole
-from pyramidion.errors import UserError
-from pyramidion.evidence.collect import Gatherer, Part, Subject
-from pyramidion.evidence.report import Row, page, row_of
-from pyramidion.evidence.verify import completeness
-from web.inspections.overlay import UndrawableError, draw
 
 FORM: Final = "pyramidion-evidence/2"
 _SUFFIXES: Final = {"jpeg": "jpg"}
+# Image, map, the map's lowest and highest value, threshold, regions: a JPEG of the map over the image, None
+# where they can't be drawn.
+Picture = Callable[[bytes, bytes, float, float, float, Sequence[Mapping[str, float]]], bytes | None]
 
 
 class Archive:
@@ -66,46 +63,36 @@ def _entry(name: str, *, packed: bool) -> ZipInfo:
     return entry
 
 
-@contextmanager
-def new_archive(file: Path) -> Iterator[Archive]:
-    """Write a zip file beside its place and rename it when it is whole.
-
-    Raises UserError where it can't be written; then nothing is left.
-    """
-    try:
-        with whole(file) as draft, ZipFile(draft, "x") as archive:
-            yield Archive(archive)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {file}: {error.strerror or error}; make room or name another place with -o. "
-            "Nothing was left there"
-        ) from None
-
-
 def write(
-    session: Session, store: ImageStore, signer: Signer, subject: Subject, file: Path
+    session: Session, store: ImageStore, signer: Signer, subject: Subject, file: IO[bytes], picture: Picture
 ) -> dict[str, Any]:
-    """Write the evidence of a subject, and give what it states.
+    """Write the evidence of a subject to an empty file, and give what it states.
 
-    `session` reads one snapshot. Raises UserError, db.ledger.proofs.NotAsSealedError, and
-    ImageStoreUnavailableError; images that are lost are stated as missing.
+    `session` reads one snapshot. Raises what `Subject` raises, db.ledger.proofs.NotAsSealedError,
+    ImageStoreUnavailableError, and OSError; images that are lost are stated as missing.
     """
-    if file.exists():
-        raise UserError(f"{file} is there already: name another file with -o, or remove it")
     ids = subject.ids(session)
-    with new_archive(file) as archive, TemporaryFile() as facts, TemporaryFile() as proofs:
-        return _Writer(session, store, archive, facts, proofs).write(subject, ids, signer)
+    with ZipFile(file, "w") as archive, TemporaryFile() as facts, TemporaryFile() as proofs:
+        writer = _Writer(session, store, Archive(archive), facts, proofs, picture)
+        return writer.write(subject, ids, signer)
 
 
 class _Writer:
     def __init__(
-        self, session: Session, store: ImageStore, archive: Archive, facts: IO[bytes], proofs: IO[bytes]
+        self,
+        session: Session,
+        store: ImageStore,
+        archive: Archive,
+        facts: IO[bytes],
+        proofs: IO[bytes],
+        picture: Picture,
     ) -> None:
         self._session = session
         self._store = store
         self._archive = archive
         self._facts = facts
         self._proofs = proofs
+        self._picture = picture
         self._gatherer = Gatherer(session)
         self._missing: list[dict[str, str]] = []
         self._acts: set[UUID] = set()  # of retention
@@ -194,14 +181,11 @@ class _Writer:
         files["map"] = name
         if image is None:
             return
-        try:
-            picture = draw(image, data, map_["low"], map_["high"], result["threshold"], result["regions"])
-        except UndrawableError:
-            return  # image and map are there all the same
-        files["overlay"] = f"overlays/{id_}.jpg"
-        encoded = io.BytesIO()
-        picture.save(encoded, "JPEG", quality=85)
-        self._archive.put(files["overlay"], encoded.getvalue(), packed=True)
+        scale = map_["low"], map_["high"], result["threshold"]
+        picture = self._picture(image, data, *scale, result["regions"])
+        if picture is not None:  # else image and map are there all the same
+            files["overlay"] = f"overlays/{id_}.jpg"
+            self._archive.put(files["overlay"], picture, packed=True)
 
     def _put_model(self, proof: Proof) -> None:
         self._put_proof(proof)
@@ -224,7 +208,7 @@ class _Writer:
         self._archive.put("heads.jsonl", _lines(heads))
         self._archive.put("keys.jsonl", _lines(keys.told(known)))
         self._archive.put("report.html", page(statement, rows, heads, known).encode())
-        verifier = resources.files("pyramidion").joinpath("evidence/verify.py").read_bytes()
+        verifier = resources.files("db.evidence").joinpath("verify.py").read_bytes()
         self._archive.put("verify.py", verifier)
         statement["files"] = dict(self._archive.hashes)
         content = json.dumps(statement, indent=1, ensure_ascii=False).encode()

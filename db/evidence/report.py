@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BaseLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
+from db.evidence.collect import Part
 from db.ledger.heads import moment
 from db.matching import PENDING
+from db.said import said
 from db.tables import VERDICTS, LedgerKey
-from pyramidion.evidence.collect import Part
-from pyramidion.said import said
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,22 @@ def page(
     statement: dict[str, Any], rows: Sequence[Row], heads: Sequence[dict[str, Any]], keys: Sequence[LedgerKey]
 ) -> str:
     environment = Environment(
-        loader=PackageLoader("pyramidion"),
+        loader=BaseLoader(),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     counts = Counter(row.verdict for row in rows)
-    style = resources.files("web").joinpath("static/page.css").read_text(encoding="utf-8")
-    return environment.get_template("evidence.html").render(
-        style=Markup(style),  # noqa: S704  # our own file, with nothing of a user's in it
+    return environment.from_string(_file("report.html")).render(
+        style=Markup(_file("report.css")),  # noqa: S704  # our own file, with nothing of a user's in it
         statement=statement,
         rows=rows,
         verdicts=[(one, number) for one in (*VERDICTS, PENDING) if (number := counts[one])],
         heads=heads,
         keys=[(key.id, moment(key.introduced_at)) for key in keys],
     )
+
+
+def _file(name: str) -> str:
+    return resources.files("db.evidence").joinpath(name).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Reviews in words, for everybody who reads them: terminal and evidence say the same."""
+"""Reviews in words, for everybody who reads them: terminal, page and evidence say the same."""
 
 from collections.abc import Mapping
 from typing import Any
