@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import false, select, text, union_all
 from sqlalchemy.orm import Session
 
 from db.ids import first_id, uuid7
@@ -55,21 +55,63 @@ class Asked:
     subject: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    actor: str | None = None
 
 
-def told(session: Session, asked: Asked, limit: int | None = None) -> Iterator[Event]:
-    """Give events, newest first, without holding them in memory."""
+class UnknownEventError(Exception):
+    """There is no such event."""
+
+    def __init__(self, id_: UUID) -> None:
+        super().__init__(f"there is no event {id_}; `pyramidion audit events` lists those there are")
+
+
+def told(
+    session: Session, asked: Asked, limit: int | None = None, after: UUID | None = None
+) -> Iterator[Event]:
+    """Give events, newest first, those before `after`, without holding them in memory."""
     query = select(Event).order_by(Event.id.desc()).limit(limit)
-    if asked.kind is not None:
-        beginning = Event.kind.startswith(asked.kind.rstrip(".") + ".", autoescape=True)
-        query = query.where((Event.kind == asked.kind) | beginning)
     if asked.subject is not None:
         query = query.where(Event.subject == asked.subject)
+    if asked.actor is not None:
+        query = query.where(Event.actor == asked.actor)
     if asked.since is not None:
         query = query.where(Event.id >= first_id(asked.since))
     if asked.until is not None:
         query = query.where(Event.id < first_id(asked.until))
+    if after is not None:
+        query = query.where(Event.id < after)
+    if asked.kind is not None:
+        wanted = [one for one in kinds(session) if f"{one}.".startswith(f"{asked.kind.rstrip('.')}.")]
+        if limit is None or asked.subject is not None or asked.actor is not None:
+            query = query.where(Event.kind.in_(wanted))
+        else:  # the newest of each kind by the index, instead of all events until there are enough
+            each = [
+                select(query.where(Event.kind == one).with_only_columns(Event.id).subquery())
+                for one in wanted
+            ]
+            newest = union_all(*each).subquery() if each else None
+            query = select(Event).order_by(Event.id.desc()).limit(limit)
+            query = query.where(false() if newest is None else Event.id.in_(select(newest)))
     yield from session.scalars(query.execution_options(yield_per=500))
+
+
+def kinds(session: Session) -> list[str]:
+    """Give the kinds of the events that there are, in their order; costs as much as they are many."""
+    following = "SELECT (SELECT min(kind) FROM events WHERE kind > kinds.kind)"
+    names = text(
+        "WITH RECURSIVE kinds(kind) AS (SELECT (SELECT min(kind) FROM events) UNION ALL "  # noqa: S608
+        f"{following} FROM kinds WHERE kinds.kind IS NOT NULL) "  # a constant
+        "SELECT kind FROM kinds WHERE kind IS NOT NULL"
+    )
+    return sorted(session.scalars(names))
+
+
+def one(session: Session, id_: UUID) -> Event:
+    """Raises UnknownEventError."""
+    found = session.get(Event, id_)
+    if found is None:
+        raise UnknownEventError(id_)
+    return found
 
 
 def _bind(event: Event) -> None:

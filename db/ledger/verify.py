@@ -6,7 +6,7 @@ told outside. Blocks are read a few thousand facts at a time: memory doesn't gro
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -101,10 +101,16 @@ class Wanted:
         return (self.since is None or self.since <= at) and (self.until is None or at < self.until)
 
 
-def verify(engine: Engine, wanted: Wanted, blobs: Blobs | None = None) -> Report:
+def verify(
+    engine: Engine,
+    wanted: Wanted,
+    blobs: Blobs | None = None,
+    progress: Callable[[int], None] = lambda _facts: None,
+) -> Report:
     """Verify the ledger, and the bytes that `blobs` looks at.
 
-    Raises what the database or the image store raise when they are away, and db.ledger.told.HeadsFileError.
+    `progress` is told now and then how many facts have been looked at. Raises what the database or the image
+    store raise when they are away, and db.ledger.told.HeadsFileError.
     """
     report = Report()
     with snapshot(engine) as connection, Session(connection) as session:
@@ -116,6 +122,7 @@ def verify(engine: Engine, wanted: Wanted, blobs: Blobs | None = None) -> Report
         with _readable(report, "the chain of blocks"):
             for batch in _batches(_chain(session, known, report), wanted):
                 _verify_blocks(connection, batch, report, blobs)
+                progress(report.facts)
         if blobs is not None:
             for bad in blobs.rest():
                 report.add(bad)

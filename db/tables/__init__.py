@@ -17,7 +17,16 @@ from db.tables.facts import (
     Review,
     Station,
 )
-from db.tables.ledger import Anchor, Block, LedgerKey, ReleasedFact, ReleasedLot, SealedFact, UnsealedFact
+from db.tables.ledger import (
+    Anchor,
+    Block,
+    LedgerKey,
+    ReleasedFact,
+    ReleasedLot,
+    SealedFact,
+    UnsealedFact,
+    Verification,
+)
 from db.tables.people import Answered, Login, ReviewClaim, SavedFilter, Token, User
 from db.tables.quality import (
     Alarm,
@@ -28,7 +37,7 @@ from db.tables.quality import (
     GoldenTrial,
 )
 from db.tables.training import Dataset, Policy, Schedule, TrainingRun
-from db.tables.work import Attempt, Lease, Rescore, Rescoring, Shadow
+from db.tables.work import Attempt, Lease, Rescore, Rescoring, Shadow, ToReview
 
 __all__ = [
     "CHALLENGER",
@@ -69,10 +78,12 @@ __all__ = [
     "SealedFact",
     "Shadow",
     "Station",
+    "ToReview",
     "Token",
     "TrainingRun",
     "UnsealedFact",
     "User",
+    "Verification",
 ]
 
 CHAMPION = "champion"  # the alias of the version that judges

@@ -177,7 +177,7 @@ class Event(Base):
     """Something that somebody did or that happened, for the audit trail."""
 
     __tablename__ = "events"
-    __table_args__ = (Index(None, "kind", "id"), Index(None, "subject", "id"))
+    __table_args__ = (Index(None, "kind", "id"), Index(None, "subject", "id"), Index(None, "actor", "id"))
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     at: Mapped[datetime]

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
+    CheckConstraint,
     ForeignKey,
     Index,
     Integer,
@@ -13,6 +14,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -114,3 +116,40 @@ class Anchor(Base):
     block: Mapped[int] = mapped_column(BigInteger)  # the last one told
     failing_since: Mapped[datetime | None]
     last_error: Mapped[str | None] = mapped_column(Text)
+
+
+class Verification(Base):
+    """Somebody's wish to verify the ledger, and how far it is. Operational: what came of it is an event.
+
+    `since` and `until` bound when facts were sealed; `blobs` is how many of the bytes behind them are hashed,
+    None: all. The unique index lets one at most wait, and one run.
+    """
+
+    __tablename__ = "verifications"
+    __table_args__ = (
+        CheckConstraint("state IN ('requested', 'running', 'done', 'failed')", name="state"),
+        CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="error"),
+        CheckConstraint("(state = 'done') = (event IS NOT NULL)", name="event"),
+        Index(
+            "uq_verifications_state",
+            "state",
+            unique=True,
+            postgresql_where=text("state IN ('requested', 'running')"),
+            sqlite_where=text("state IN ('requested', 'running')"),
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    requested_by: Mapped[str]
+    requested_at: Mapped[datetime]
+    since: Mapped[datetime | None]
+    until: Mapped[datetime | None]
+    blobs: Mapped[int | None]
+    state: Mapped[str] = mapped_column(String(16), default="requested")
+    facts: Mapped[int] = mapped_column(default=0)  # that there are to verify, as of its beginning
+    done: Mapped[int] = mapped_column(default=0)
+    tries: Mapped[int] = mapped_column(default=0)  # counted before they are made
+    started_at: Mapped[datetime | None]
+    updated_at: Mapped[datetime]
+    event: Mapped[UUID | None] = mapped_column(ForeignKey("events.id"))
+    error: Mapped[str | None] = mapped_column(Text)

@@ -131,3 +131,25 @@ class Shadow(Base):
     inspection_id: Mapped[UUID] = mapped_column(primary_key=True)
     model_version: Mapped[str] = mapped_column(String(64), ForeignKey("model_versions.id"))  # the challenger
     tries: Mapped[int] = mapped_column(default=0)  # counted before they are made, as Attempt's
+
+
+class ToReview(Base):
+    """What people should look at, by the reason for it (db.review_queue): gone when somebody reviewed it.
+
+    Operational, no fact; as small as what is left to do. No foreign key to the inspections, as of Rescore.
+    """
+
+    __tablename__ = "to_review"
+    __table_args__ = (
+        CheckConstraint(
+            "source IN ('ng', 'inconclusive', 'error', 'disagreement', 'borderline')", name="source"
+        ),
+        # All that is asked for stands in it: a filter that few match reads no rows.
+        Index(None, "source", "inspection_id", "product", "line", "lot"),
+    )
+
+    inspection_id: Mapped[UUID] = mapped_column(primary_key=True)
+    source: Mapped[str] = mapped_column(String(16), primary_key=True)
+    product: Mapped[str]
+    line: Mapped[str | None]
+    lot: Mapped[str | None]

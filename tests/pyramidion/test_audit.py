@@ -58,6 +58,12 @@ def test_an_auditor_sees_what_is_sealed_and_what_was_changed(run: Any, happen: A
     assert bad.code == 1
     first = bad.json()["first_bad"]
     assert (first["kind"], first["id"], first["why"]) == ("event", id_, "the fact was changed")
+    told = run("audit", "events", "--kind", "ledger.verified", "--json").json()
+    assert [(one["detail"]["ok"], one["detail"]["faults"], one["detail"]["facts"]) for one in told] == [
+        (False, 1, 6),
+        (True, 0, 6),
+    ]
+    assert told[0]["detail"]["bad"][0]["id"] == id_
 
 
 def test_what_is_said_to_people(happen: Any, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,10 +71,11 @@ def test_what_is_said_to_people(happen: Any, home: Path, capsys: pytest.CaptureF
     audit.status(as_json=False)
     assert "5 facts wait" in capsys.readouterr().out
     audit.seal()
-    audit.verify(blobs="all")
-    assert "all as they were sealed" in capsys.readouterr().out
+    capsys.readouterr()
     audit.status(as_json=True)
     assert json.loads(capsys.readouterr().out)["unsealed"] == 0
+    audit.verify(blobs="all")
+    assert "all as they were sealed" in capsys.readouterr().out
     id_ = tamper(home)
     with pytest.raises(typer.Exit) as exited:
         audit.verify()

@@ -1,4 +1,4 @@
-"""Let people and machines in: roles, logins, tokens, saved filters, claims of reviews, answers of the API.
+"""Let people and machines in: roles, logins, tokens, saved filters, what to review and by whom, answers of the API.
 
 Revision: 0010, after 0009
 """
@@ -12,6 +12,16 @@ revision = "0010"
 down_revision = "0009"
 branch_labels = None
 depends_on = None
+
+# What there was to review before anybody noted it: db.review_queue, with its default of what is borderline.
+TO_REVIEW = {
+    "ng": "r.verdict = 'ng'",
+    "inconclusive": "r.verdict = 'inconclusive'",
+    "error": "r.verdict = 'error'",
+    "borderline": "r.verdict IN ('ok', 'ng') AND abs(r.score - r.threshold) <= 0.05 * r.threshold",
+    "disagreement": "EXISTS (SELECT 1 FROM rescores s WHERE s.inspection_id = r.inspection_id "
+    "AND s.origin = 'shadow' AND s.verdict <> r.verdict)",
+}
 
 
 def upgrade() -> None:
@@ -81,6 +91,67 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("actor", "key", name=op.f("pk_answered")),
     )
     op.create_index(op.f("ix_answered_at"), "answered", ["at"])
+    op.create_index(op.f("ix_events_actor_id"), "events", ["actor", "id"])
+    op.create_table(
+        "verifications",
+        sa.Column("id", types.Id(), nullable=False),
+        sa.Column("requested_by", sa.String(length=255), nullable=False),
+        sa.Column("requested_at", types.UTCDateTime(), nullable=False),
+        sa.Column("since", types.UTCDateTime(), nullable=True),
+        sa.Column("until", types.UTCDateTime(), nullable=True),
+        sa.Column("blobs", sa.Integer(), nullable=True),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("facts", sa.Integer(), nullable=False),
+        sa.Column("done", sa.Integer(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("started_at", types.UTCDateTime(), nullable=True),
+        sa.Column("updated_at", types.UTCDateTime(), nullable=False),
+        sa.Column("event", types.Id(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "state IN ('requested', 'running', 'done', 'failed')", name=op.f("ck_verifications_state")
+        ),
+        sa.CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name=op.f("ck_verifications_error")),
+        sa.CheckConstraint("(state = 'done') = (event IS NOT NULL)", name=op.f("ck_verifications_event")),
+        sa.ForeignKeyConstraint(["event"], ["events.id"], name=op.f("fk_verifications_event")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_verifications")),
+    )
+    op.create_index(
+        "uq_verifications_state",
+        "verifications",
+        ["state"],
+        unique=True,
+        postgresql_where=sa.text("state IN ('requested', 'running')"),
+        sqlite_where=sa.text("state IN ('requested', 'running')"),
+    )
+    op.create_table(
+        "to_review",
+        sa.Column("inspection_id", types.Id(), nullable=False),
+        sa.Column("source", sa.String(length=16), nullable=False),
+        sa.Column("product", sa.String(length=255), nullable=False),
+        sa.Column("line", sa.String(length=255), nullable=True),
+        sa.Column("lot", sa.String(length=255), nullable=True),
+        sa.CheckConstraint(
+            "source IN ('ng', 'inconclusive', 'error', 'disagreement', 'borderline')",
+            name=op.f("ck_to_review_source"),
+        ),
+        sa.PrimaryKeyConstraint("inspection_id", "source", name=op.f("pk_to_review")),
+    )
+    for source, condition in TO_REVIEW.items():
+        op.execute(
+            f"INSERT INTO to_review (source, inspection_id, product, line, lot) "
+            f"SELECT '{source}', i.id, i.product, i.line, i.lot "
+            f"FROM results r JOIN inspections i ON i.id = r.inspection_id "
+            f"WHERE {condition} "
+            f"AND NOT EXISTS (SELECT 1 FROM reviews w WHERE w.inspection_id = i.id) "
+            f"AND NOT EXISTS (SELECT 1 FROM golden_trials g WHERE g.inspection_id = i.id) "
+            f"AND NOT EXISTS (SELECT 1 FROM released_facts f WHERE f.kind = 101 AND f.fact = i.id)"
+        )
+    op.create_index(
+        op.f("ix_to_review_source_inspection_id_product_line_lot"),
+        "to_review",
+        ["source", "inspection_id", "product", "line", "lot"],
+    )
 
 
 def downgrade() -> None:
