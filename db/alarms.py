@@ -1,7 +1,7 @@
 """Alarms: what a person should look at. One stays open at a time for a product, station and statistic."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeVar
 from uuid import UUID
 
@@ -9,14 +9,15 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from db import clock, events
-from db.ids import uuid7
+from db.ids import first_id, uuid7
 from db.insert import insert_into
-from db.tables import Alarm
+from db.tables import Alarm, Event
 
 _T = TypeVar("_T")
 Kind = Literal["drift", "golden"]
 OPENED: Final = "alarm.opened"
 CLOSED: Final = "alarm.closed"
+_APART: Final = timedelta(minutes=5)  # the event's clock is this machine's, the alarm's the database's
 
 
 class UnknownAlarmError(Exception):
@@ -120,11 +121,46 @@ def last_closed_at(
 
 
 def newest(
-    session: Session, product: str | None = None, *, only_open: bool = False, limit: int | None = None
+    session: Session,
+    product: str | None = None,
+    *,
+    only_open: bool = False,
+    only_closed: bool = False,
+    limit: int | None = None,
+    after: UUID | None = None,
 ) -> Sequence[Alarm]:
-    """Give the alarms, of one product or all, newest first."""
+    """Give the alarms, of one product or all, newest first; `after` is the last one of the page before."""
     query = _of(select(Alarm), product, only_open=only_open)
+    if only_closed:
+        query = query.where(Alarm.closed_at.is_not(None))
+    if after is not None:
+        query = query.where(Alarm.id < after)
     return session.scalars(query.order_by(Alarm.id.desc()).limit(limit)).all()
+
+
+def get(session: Session, id_: UUID) -> Alarm:
+    """Give an alarm; raises UnknownAlarmError."""
+    alarm = session.get(Alarm, id_)
+    if alarm is None:
+        raise UnknownAlarmError(id_)
+    return alarm
+
+
+def why_closed(session: Session, alarm: Alarm) -> str | None:
+    """Tell what was said when an alarm was closed; None while it is open."""
+    if alarm.closed_at is None:
+        return None
+    query = (
+        select(Event.detail)
+        .where(Event.kind == CLOSED, Event.id >= first_id(alarm.closed_at - _APART))
+        .where(Event.id < first_id(alarm.closed_at + _APART))
+    )
+    reasons = (told.get("why") for told in session.scalars(query) if told.get("alarm") == str(alarm.id))
+    return next(reasons, None)
+
+
+def as_dict(alarm: Alarm) -> dict[str, Any]:
+    return {column.name: getattr(alarm, column.name) for column in alarm.__table__.columns}
 
 
 def number(session: Session, product: str | None = None, *, only_open: bool = False) -> int:

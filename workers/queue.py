@@ -4,13 +4,16 @@ import base64
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
 from kombu.exceptions import OperationalError
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from workers import holding
 from workers.celery import app
@@ -78,19 +81,59 @@ def move(version: int, args: Sequence[Any], id_: str) -> None:
 
 def wake_trainer() -> None:
     """Let a training worker look for runs now; raises BrokerUnavailableError, which only delays that."""
+    _wake("trainer", "the run is kept, and taken within seconds by one that runs")
+
+
+def wake_replayer() -> None:
+    """Let a training worker look for replays that somebody asked for; raises BrokerUnavailableError, so."""
+    _wake("replays", "the replay is kept, and done within minutes by one that runs")
+
+
+def wake_verifier() -> None:
+    """Let a training worker look for verifications that somebody asked for; raises the same."""
+    _wake("verify", "the verification is kept, and done within minutes by one that runs")
+
+
+def _wake(task: str, kept: str) -> None:
     try:
         # One that was asleep or busy for long has looked by itself.
-        app.send_task("workers.trainer", expires=300, retry=True, retry_policy=_RETRY)
+        app.send_task(f"workers.{task}", expires=300, retry=True, retry_policy=_RETRY)
     except (OperationalError, NoBrokerError, OSError) as error:
         raise BrokerUnavailableError(
-            f"no training worker can be woken ({error}); the run is kept, and taken within seconds by one "
-            "that runs. Check the broker with `pyramidion doctor`"
+            f"no training worker can be woken ({error}); {kept}. Check the broker with `pyramidion doctor`"
         ) from error
 
 
-def connect(settings: WorkerSettings) -> Redis:
+@dataclass(frozen=True)
+class Depth:
+    """Messages in the scoring queue and the age of the oldest; both None, with the `error`, where not known.
+
+    `other_versions` counts, by version, those that wait for a worker of another release.
+    """
+
+    messages: int | None
+    oldest_s: float | None
+    other_versions: dict[int, int]
+    error: str | None
+
+
+def look(now: datetime, timeout_s: float = 3.0) -> Depth:
+    """Look at the queue once; a broker that is away costs up to `timeout_s` a question, and is no error."""
+    try:
+        with connect(WorkerSettings(), timeout_s, retry=Retry(NoBackoff(), 0)) as client:
+            messages_, oldest, others = depth(client), oldest_waiting(client), of_other_versions(client)
+    except (BrokerUnavailableError, NoBrokerError, RedisError) as error:
+        return Depth(None, None, {}, " ".join(str(error).split()))
+    return Depth(
+        messages_, None if oldest is None else max(0.0, (now - oldest).total_seconds()), others, None
+    )
+
+
+def connect(settings: WorkerSettings, timeout_s: float = 3.0, **more: Any) -> Redis:
     """Open a plain client to the broker, for looking at the queue; short timeouts."""
-    return Redis.from_url(settings.broker(), socket_connect_timeout=3, socket_timeout=3)
+    return Redis.from_url(
+        settings.broker(), socket_connect_timeout=timeout_s, socket_timeout=timeout_s, **more
+    )
 
 
 def depth(client: Redis) -> int:

@@ -1,16 +1,13 @@
 """`pyramidion alarms`: what a person should look at."""
 
 import getpass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from pyramidion.errors import UserError
 from pyramidion.output import out, print_json
-
-if TYPE_CHECKING:
-    from db.tables import Alarm
 
 _SHOWN = 20
 
@@ -32,7 +29,7 @@ def alarms(
 ) -> None:
     if context.invoked_subcommand is not None:
         return
-    from db.alarms import newest, number
+    from db.alarms import as_dict, newest, number
     from db.inspections import require_product
     from pyramidion.context import open_context
 
@@ -85,10 +82,6 @@ def close(
         id_ = beginning_with(ids, alarm_id, "alarm", "pyramidion alarms --all")
         alarm = kept.close(session, id_, getpass.getuser(), why)
     _say(f"alarm {alarm.id} ({alarm.statistic} of {alarm.product} at {alarm.station}) is closed")
-
-
-def as_dict(alarm: "Alarm") -> dict[str, Any]:
-    return {column.name: getattr(alarm, column.name) for column in alarm.__table__.columns}
 
 
 def _say(line: str) -> None:

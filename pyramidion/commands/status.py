@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from redis.exceptions import RedisError
 from rich.table import Table
 
-from pyramidion.errors import sentence
 from pyramidion.output import out, print_json
 
 
@@ -24,38 +22,23 @@ def status(
 
     from capture.settings import CaptureSettings
     from db import alarms, flow
-    from pyramidion.commands.alarms import as_dict
     from pyramidion.context import open_context
+    from workers import queue
 
     now = datetime.now(UTC)
     with open_context().reading() as session:
         found = flow.look(session, now, timedelta(minutes=minutes))
-        opened = [as_dict(one) for one in alarms.newest(session, only_open=True)]
+        opened = [alarms.as_dict(one) for one in alarms.newest(session, only_open=True)]
     report = {
         **asdict(found),
         "alarms": opened,
-        "queue": _queue(now),
+        "queue": asdict(queue.look(now)),
         "spools": _spools(CaptureSettings().spool()),
     }
     if as_json:
         print_json(report)
     else:
         _print(found, report, minutes)
-
-
-def _queue(now: datetime) -> dict[str, Any]:
-    """Messages in the scoring queue and the age of the oldest; or why that is not known."""
-    from workers import queue
-    from workers.settings import NoBrokerError, WorkerSettings
-
-    try:
-        with queue.connect(WorkerSettings()) as client:
-            messages, oldest = queue.depth(client), queue.oldest_waiting(client)
-            others = queue.of_other_versions(client)
-    except (queue.BrokerUnavailableError, NoBrokerError, RedisError) as error:
-        return {"messages": None, "oldest_s": None, "other_versions": {}, "error": sentence(error)}
-    age = None if oldest is None else max(0.0, (now - oldest).total_seconds())
-    return {"messages": messages, "oldest_s": age, "other_versions": others, "error": None}
 
 
 def _spools(root: Path) -> list[dict[str, Any]]:
