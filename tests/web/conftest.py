@@ -15,7 +15,6 @@ from uuid import UUID
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 from argon2 import PasswordHasher
 from PIL import Image
 from sqlalchemy.orm import Session, sessionmaker
@@ -25,6 +24,7 @@ from db.ids import uuid7
 from db.imagestore import ImageStore, open_image_store
 from db.settings import DatabaseSettings
 from web.app import create_app
+from web.server import Server
 from web.settings import WebSettings
 
 START = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
@@ -138,7 +138,7 @@ def serve() -> Iterator[Callable[..., str]]:
         def start(database: DatabaseSettings, **settings: Any) -> str:
             listening = closing.enter_context(socket.create_server(("127.0.0.1", 0)))
             app = create_app(WebSettings(**settings), database)
-            server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", lifespan="on"))
+            server = Server(app)
             thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
             thread.start()
             closing.callback(thread.join, 10)
