@@ -15,12 +15,13 @@ from typing import Final, TypeAlias
 from uuid import UUID
 
 from capture.frames import Frame
-from capture.intake import Intake, Refusal
+from capture.intake import Refusal
 from capture.patience import Patience, StoppedError
 from capture.room import Room
 from capture.settings import CaptureSettings
 from capture.sources import Candidate, Item, Skipped
 from capture.spool import Spool, SpoolError, number_in, size_of
+from capture.target import Target
 
 _LOOKED_UP: Final = 64  # files whose ids are looked up in one query
 _FILE_BYTES: Final = 16 * 1024 * 1024  # of images in a file of the spool, unless one is larger
@@ -79,7 +80,7 @@ class Feeder:
     spool: Spool
     room: Room
     leftover: frozenset[UUID]
-    intake: Intake
+    target: Target
     patience: Patience
     settings: CaptureSettings
     stop: Event
@@ -138,7 +139,7 @@ class Feeder:
     def _bring_unknown(self, candidates: list[Candidate]) -> None:
         if not candidates:
             return
-        known = self.patience.call(lambda: self.intake.known([one.id for one in candidates]))
+        known = self.patience.call(lambda: self.target.known([one.id for one in candidates]))
         if known:
             self._hand_on(Known(len(known)))
         for one in candidates:

@@ -1,9 +1,13 @@
-"""Intake: frames become stored images, inspection rows, and messages to the workers, in that order."""
+"""Intake: frames become stored images, inspection rows, and messages to the workers, in that order.
 
+All that the page needs to take in what stations upload is here.
+"""
+
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import ClassVar, Protocol
 from uuid import UUID
 
 from sqlalchemy import select
@@ -12,15 +16,30 @@ from sqlalchemy.orm import Session, sessionmaker
 from capture.clocks import StationClocks
 from capture.frames import Frame
 from capture.images import ImageFacts, Limits, RefusedImageError, inspect
+from capture.settings import CaptureSettings
 from db import clock, events, inspections
+from db.golden import GoldenError, StoredImage
 from db.imagestore import ImageStore, key_of
 from db.inspections import NewInspection
 from db.tables import Event
 from db.text import readable
 from workers.queue import BrokerUnavailableError
 
+__all__ = [
+    "REFUSED",
+    "CaptureSettings",
+    "Enqueue",
+    "Frame",
+    "Intake",
+    "IntakeReport",
+    "Limits",
+    "Refusal",
+    "row",
+]
+
 REFUSED = "image.refused"
 _SUBJECT = 255  # characters of an event's subject
+_LONGEST_PAUSE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -59,15 +78,20 @@ class Intake:
     They raise ImageStoreUnavailableError, or an error of SQLAlchemy, where nothing could be kept.
     """
 
+    described: ClassVar[str] = "database and image store"
+
     sessions: sessionmaker[Session]
     store: ImageStore
     enqueue: "Enqueue"
     limits: Limits
     clocks: StationClocks = field(default_factory=StationClocks)
 
-    def take(self, frames: Sequence[Frame]) -> IntakeReport:
+    def take(self, frames: Sequence[Frame], clock_ahead_s: float | None = 0.0) -> IntakeReport:
         """Accept what can be inspected; raises UnknownProductError, with nothing accepted, for a product that
         isn't set up.
+
+        `clock_ahead_s` is by how much the stations' clock is ahead of this machine's: 0 where it is the same
+        clock, None where it isn't known.
         """
         new: dict[UUID, NewInspection] = {}
         blobs: list[bytes] = []
@@ -89,7 +113,8 @@ class Intake:
             ahead_s = (datetime.now(UTC) - at).total_seconds()
             accepted = inspections.accept(session, list(new.values()), waiting_since=at)
             _record(session, refused)
-            told = self.clocks.tell(session, {row.station for row in new.values()}, at, ahead_s)
+            stations = {row.station for row in new.values()} if clock_ahead_s is not None else ()
+            told = self.clocks.tell(session, stations, at, ahead_s + (clock_ahead_s or 0.0))
         self.clocks.remember(told)
         known = tuple(id_ for id_ in new if id_ not in set(accepted))
         return IntakeReport(tuple(accepted), known, tuple(refused), self._announce(accepted, at))
@@ -103,6 +128,30 @@ class Intake:
         """Leave an event for each image that could not even become a frame."""
         with self.sessions.begin() as session:
             _record(session, refusals)
+
+    def held_up(self, settings: CaptureSettings) -> tuple[float, str | None]:
+        """Give for how many seconds to take nothing in, and why; 0 and None where nothing speaks against it.
+
+        For ever where the image store has too little room; a moment before each batch where the backlog is
+        old: work that nobody does would stop the intake for good otherwise.
+        """
+        free, least = self.store.free_bytes(), settings.image_store_min_free_bytes
+        if free is not None and free < least:
+            return float("inf"), (
+                f"intake waits: {self.store.describe()} has {free / 1e9:.2f} GB free, less than "
+                f"PYRAMIDION_IMAGE_STORE_MIN_FREE_BYTES ({least / 1e9:.2f} GB). Make room there, or let "
+                "retention remove images; meanwhile the spool takes them"
+            )
+        with self.sessions() as session:
+            oldest = inspections.oldest_waiting(session)
+        age_s = 0.0 if oldest is None else (datetime.now(UTC) - oldest).total_seconds()
+        if age_s <= settings.backlog_max_s:
+            return 0.0, None
+        return min(_LONGEST_PAUSE_S, age_s / settings.backlog_max_s), (
+            f"intake slows down: the oldest image without a verdict has waited {age_s:.0f} s, longer than "
+            f"PYRAMIDION_BACKLOG_MAX_S ({settings.backlog_max_s:g}). `pyramidion status` says who "
+            "works, `pyramidion doctor` who should"
+        )
 
     def _announce(self, ids: Sequence[UUID], at: datetime) -> int:
         if not ids:
@@ -132,6 +181,15 @@ def row(frame: Frame, facts: ImageFacts, received_at: datetime) -> NewInspection
         image_height=facts.height,
         image_format=facts.format,
     )
+
+
+def golden_image(data: bytes) -> StoredImage:
+    """Give what is kept of an image that shall be a golden sample; raises GoldenError for one that can't."""
+    try:
+        facts = inspect(data, Limits.of(CaptureSettings()))
+    except RefusedImageError as error:
+        raise GoldenError(f"this can't be a golden sample: {error}") from None
+    return StoredImage(hashlib.sha256(data).hexdigest(), len(data), facts.width, facts.height, facts.format)
 
 
 def _record(session: Session, refusals: Sequence[Refusal]) -> None:

@@ -1,4 +1,4 @@
-"""Waiting for a database or an image store that is away, without losing or dropping anything."""
+"""Waiting for a database, an image store or a server that is away, without losing or dropping anything."""
 
 import random
 from collections.abc import Callable
@@ -15,6 +15,14 @@ class StoppedError(Exception):
     """Someone asked to stop while we waited."""
 
 
+class AwayError(Exception):
+    """What takes images can't just now; it passes, in about `retry_after_s` where that is known."""
+
+    def __init__(self, why: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(why)
+        self.retry_after_s = retry_after_s
+
+
 class Patience:
     """Tries again, after waits that double up to `retry_max_s`, until it works or `stop` is set.
 
@@ -22,10 +30,17 @@ class Patience:
     when each thread has got what it waited for.
     """
 
-    def __init__(self, stop: Event, retry_max_s: float, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        stop: Event,
+        retry_max_s: float,
+        say: Callable[[str], None],
+        what: str = "database and image store",
+    ) -> None:
         self._stop = stop
         self._retry_max_s = retry_max_s
         self._say = say
+        self._what = what
         self._waiting: set[int] = set()  # threads
         self._lock = Lock()
 
@@ -35,13 +50,15 @@ class Patience:
         while True:
             try:
                 result = work()
-            except UNAVAILABLE as error:
+            except (*UNAVAILABLE, AwayError) as error:
+                least = error.retry_after_s if isinstance(error, AwayError) else 0.0
                 self._note(True, f"{sentence(error)}; images wait in the spool until it is back")
             else:
-                self._note(False, "database and image store are back; going on")
+                self._note(False, f"back: {self._what}; going on")
                 return result
             # Jitter: stations that lost the same database shall not come back in step.
-            if self._stop.wait(min(wait, self._retry_max_s) * random.uniform(0.5, 1)):  # noqa: S311
+            pause = min(max(wait, 2 * least), self._retry_max_s) * random.uniform(0.5, 1)  # noqa: S311
+            if self._stop.wait(pause):
                 raise StoppedError
             wait *= 2
 

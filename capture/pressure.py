@@ -2,17 +2,14 @@
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from threading import Event
 from typing import Final
 
-from capture.intake import Intake
 from capture.patience import Patience, StoppedError
 from capture.settings import CaptureSettings
-from db import inspections
+from capture.target import Target
 
 _LOOK_EVERY_S: Final = 1.0
-_LONGEST_PAUSE_S: Final = 10.0
 
 
 class Pressure:
@@ -25,13 +22,13 @@ class Pressure:
 
     def __init__(
         self,
-        intake: Intake,
+        target: Target,
         settings: CaptureSettings,
         patience: Patience,
         stop: Event,
         say: Callable[[str], None],
     ) -> None:
-        self._intake = intake
+        self._target = target
         self._settings = settings
         self._patience = patience
         self._stop = stop
@@ -57,28 +54,8 @@ class Pressure:
         if now - self._looked_at < _LOOK_EVERY_S:
             return
         self._looked_at = now
-        self._pause_s, why = self._patience.call(self._look)
+        self._pause_s, why = self._patience.call(lambda: self._target.held_up(self._settings))
         if (why is not None) is self._holding:
             return
         self._holding = why is not None
         self._say(why or "intake goes on as fast as it can")
-
-    def _look(self) -> tuple[float, str | None]:
-        """Give for how long to pause, and why."""
-        free, least = self._intake.store.free_bytes(), self._settings.image_store_min_free_bytes
-        if free is not None and free < least:
-            return float("inf"), (
-                f"intake waits: {self._intake.store.describe()} has {free / 1e9:.2f} GB free, less than "
-                f"PYRAMIDION_IMAGE_STORE_MIN_FREE_BYTES ({least / 1e9:.2f} GB). Make room there, or let "
-                "retention remove images; meanwhile the spool takes them"
-            )
-        with self._intake.sessions() as session:
-            oldest = inspections.oldest_waiting(session)
-        age_s = 0.0 if oldest is None else (datetime.now(UTC) - oldest).total_seconds()
-        if age_s <= self._settings.backlog_max_s:
-            return 0.0, None
-        return min(_LONGEST_PAUSE_S, age_s / self._settings.backlog_max_s), (
-            f"intake slows down: the oldest image without a verdict has waited {age_s:.0f} s, longer than "
-            f"PYRAMIDION_BACKLOG_MAX_S ({self._settings.backlog_max_s:g}). `pyramidion status` says who "
-            "works, `pyramidion doctor` who should"
-        )

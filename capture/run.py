@@ -9,13 +9,14 @@ from threading import Event
 from typing import Final
 
 from capture.feed import Feeder, Known, Spooled
-from capture.intake import Intake, Refusal
+from capture.intake import Refusal
 from capture.patience import Patience, StoppedError
 from capture.pressure import Pressure
 from capture.room import Room
 from capture.settings import CaptureSettings
 from capture.sources import Item, Skipped
 from capture.spool import Spool
+from capture.target import Target
 
 _BATCH_BYTES: Final = 64 * 1024 * 1024  # of images that are held in memory at once
 _KEPT_REASONS: Final = 1000
@@ -49,7 +50,7 @@ def _ignore(_: object) -> None:
 def run(
     source: Iterable[Item],
     spool: Spool,
-    intake: Intake,
+    target: Target,
     settings: CaptureSettings,
     *,
     stop: Event,
@@ -58,19 +59,20 @@ def run(
 ) -> Progress:
     """Take in what the spool holds and what the source gives, until it ends or `stop` is set.
 
-    While database or image store are away it waits, and `say` is told so once; the source goes on filling the
+    While `target` is away it waits, and `say` is told so once; the source goes on filling the
     spool while it has room (capture.room). Whatever ends it, what is spooled and not accepted stays spooled.
-    Raises SpoolError, UnknownProductError, and what the source raises; `stop` is set then.
+    Raises SpoolError, UnknownProductError or UploadRefusedError, and what the source raises; then `stop` is
+    set.
     """
-    patience = Patience(stop, settings.retry_max_s, say)
+    patience = Patience(stop, settings.retry_max_s, say, target.described)
     leftover = deque(map(Spooled.left, spool.pending()))
     room = Room(spool.folder, settings)
     for one in leftover:
         room.occupy(one.number, one.size)
     ids = spool.ids() if leftover else frozenset()
-    feeder = Feeder(spool, room, ids, intake, patience, settings, stop, say)
-    pressure = Pressure(intake, settings, patience, stop, say)
-    line = _Intaking(spool, intake, patience, pressure, settings.intake_batch, feeder, on_progress, leftover)
+    feeder = Feeder(spool, room, ids, target, patience, settings, stop, say)
+    pressure = Pressure(target, settings, patience, stop, say)
+    line = _Intaking(spool, target, patience, pressure, settings.intake_batch, feeder, on_progress, leftover)
     threads = feeder.start(source)
     try:
         while (not line.ended or line.unread) and not stop.is_set():
@@ -95,7 +97,7 @@ class _Intaking:
     """The side that empties the spool."""
 
     spool: Spool
-    intake: Intake
+    target: Target
     patience: Patience
     pressure: Pressure
     batch: int
@@ -120,7 +122,7 @@ class _Intaking:
                 return
         spooled, refusals, other = self._gather()
         if refusals:
-            self.patience.call(lambda: self.intake.refuse(refusals))
+            self.patience.call(lambda: self.target.refuse(refusals))
             self._count(refused=len(refusals), left_out=refusals)
         if spooled:
             self._accept(spooled, recovered=False)
@@ -174,7 +176,7 @@ class _Intaking:
     def _accept(self, spooled: list[Spooled], *, recovered: bool) -> None:
         frames = [frame for one in spooled for frame in one.frames]
         self.pressure.heed()
-        report = self.patience.call(lambda: self.intake.take(frames))
+        report = self.patience.call(lambda: self.target.take(frames))
         reasons = {refusal.id: refusal.reason for refusal in report.refused}
         for frame in frames:
             if frame.id in reasons:
@@ -194,7 +196,7 @@ class _Intaking:
     def _refuse_damaged(self, path: Path, reason: str) -> None:
         why = f"the file in the spool is damaged: {reason}"
         refusal = Refusal(None, path.name, why, product="(unknown)", station=self.spool.folder.name)
-        self.patience.call(lambda: self.intake.refuse([refusal]))
+        self.patience.call(lambda: self.target.refuse([refusal]))
         self.spool.set_file_aside(path, why)
         self._count(refused=1, left_out=[refusal])
 

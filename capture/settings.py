@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from db.settings import DatabaseSettings, Settings
 
@@ -75,6 +75,20 @@ class CaptureSettings(Settings):
         gt=0,
         le=3600,
         description="Longest wait in seconds between two attempts while database or image store is away.",
+    )
+
+    upload_url: str | None = Field(
+        default=None,
+        description="Address of a Pyramidion server, such as https://inspection.plant.example, that "
+        "`pyramidion capture` uploads images to. Unset: the database and the image store of the settings.",
+    )
+    upload_token: SecretStr | None = Field(
+        default=None, description="Token with the scope upload that the station shows to that server."
+    )
+    upload_ca_file: Path | None = Field(
+        default=None,
+        description="File of the certificate authorities (PEM) that may vouch for that server. Unset: those "
+        "of the system.",
     )
 
     def spool(self) -> Path:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import inspections, migrate
+from db import migrate, mounted
 from db.engine import make_engine, session_factory
-from db.imagestore import ImageStore, ImageStoreUnavailableError, open_image_store
+from db.imagestore import ImageStore, open_image_store
 from db.settings import DatabaseSettings
 
 
@@ -19,19 +19,9 @@ class Context:
     store: ImageStore
 
     def require_images(self) -> None:
-        """Refuse an empty image store where images were accepted: it is a mount point without its disk.
-
-        Who judges would find each image missing, and who captures would write where nobody will look.
-        Raises ImageStoreUnavailableError.
-        """
-        if self.store.is_empty():
-            with self.reading() as session:
-                if inspections.any_accepted(session):
-                    raise ImageStoreUnavailableError(
-                        self.store.describe(),
-                        "it is empty, though images were accepted; is its disk mounted? Those of a backup "
-                        "come back with `pyramidion restore DIR --only-images`",
-                    )
+        """Refuse an image store that is empty though images were accepted, as db.mounted says."""
+        with self.reading() as session:
+            mounted.require_images(session, self.store)
 
     def reading(self) -> Session:
         """Open a session that takes no write lock, for as long as a listing runs."""

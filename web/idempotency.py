@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from db import answered
+from db.tables import Answered
 from web import once
 from web.access import SAFE, guard_of
 from web.site import Site
@@ -68,7 +69,7 @@ class OnceRoute(GuardedRoute):
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
         guard = guard_of(self)
-        if not self.methods - SAFE:
+        if not (self.methods or set()) - SAFE:
             return handle
 
         async def answer(request: Request) -> Response:
@@ -110,7 +111,7 @@ async def _once(request: Request, asked: answered.Request, handle: Handler) -> R
     return answer
 
 
-async def _as_before(site: Site, asked: answered.Request, before: answered.Answered) -> Response:
+async def _as_before(site: Site, asked: answered.Request, before: Answered) -> Response:
     if before.request_sha256 != asked.sha256:
         raise WrongKeyError(
             f"the {HEADER} {asked.key[:64]!r} came with another request on {before.at:%Y-%m-%d at %H:%M:%S} "
@@ -121,11 +122,12 @@ async def _as_before(site: Site, asked: answered.Request, before: answered.Answe
         if monotonic() > until or datetime.now(UTC) - before.at > _LOST_AFTER:
             raise UnansweredError(before.at)
         await anyio.sleep(_LOOK_S)
-        before = await run_in_threadpool(_find, site, asked) or before
+        found = await run_in_threadpool(_find, site, asked)
+        before = before if found is None else found
     return Response(before.body, before.status, {**before.headers, REPEATED: "true"})
 
 
-def _find(site: Site, asked: answered.Request) -> answered.Answered | None:
+def _find(site: Site, asked: answered.Request) -> Answered | None:
     with site.reading() as session:
         return answered.find(session, asked)
 
