@@ -21,6 +21,7 @@ _KNOWN: Final = (
     ("sqlalchemy.exc", "TimeoutError"),
     ("capture.spool", "SpoolError"),
     ("capture.folder", "NoFolderError"),
+    ("capture.server", "UploadRefusedError"),
     ("db.settings", "SettingsError"),
     ("db.migrate", "OutdatedDatabaseError"),
     ("db.imagestore", "ImageStoreError"),

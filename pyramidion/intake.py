@@ -9,6 +9,7 @@ from capture.run import Progress, run
 from capture.settings import CaptureSettings
 from capture.sources import Item
 from capture.spool import Spool
+from capture.target import Target
 from db import inspections
 from pyramidion.context import Context
 from pyramidion.output import err
@@ -21,15 +22,20 @@ def take_in(context: Context, station: str, items: Iterable[Item], stop: Event) 
     Raises ImageStoreUnavailableError where the store is a mount point without its disk.
     """
     context.require_images()
+    intake = Intake(context.sessions, context.store, enqueue, Limits.of(CaptureSettings()))
+    return hand_to(intake, station, items, stop)
+
+
+def hand_to(target: Target, station: str, items: Iterable[Item], stop: Event) -> Progress:
+    """Hand what `items` give to `target`, through the station's spool; raises what capture.run.run raises."""
     settings = CaptureSettings()
-    intake = Intake(context.sessions, context.store, enqueue, Limits.of(settings))
     with Spool(settings.spool(), station) as spool, err.status("taking images in") as status:
 
         def tell(progress: Progress) -> None:
             taken = progress.accepted + progress.recovered
             status.update(f"{taken} accepted, {progress.known} known, {progress.refused} refused")
 
-        return run(items, spool, intake, settings, stop=stop, on_progress=tell, say=warn)
+        return run(items, spool, target, settings, stop=stop, on_progress=tell, say=warn)
 
 
 def warn(text: str) -> None:
