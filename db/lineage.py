@@ -60,7 +60,7 @@ def of(session: Session, version: ModelVersion) -> Lineage:
 def reigns(session: Session, product: str) -> list[Reign]:
     """Give who judged a product from when until when, the first one first."""
     told = list(models.promotions(session, product))
-    ends = [*(event.at for event in told[1:]), None]
+    ends = [*(event.at for event in told[1:]), None][: len(told)]
     return [
         Reign(
             event.detail["model"],

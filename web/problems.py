@@ -16,11 +16,35 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from db.alarms import AlarmClosedError, UnknownAlarmError
 from db.approvals import SignatureRequiredError
+from db.events import UnknownEventError
+from db.evidence.collect import NothingThereError, TamperedActError, UnsettledError
+from db.history import LetGoError as InspectionLetGoError
 from db.history import UnknownInspectionError
 from db.imagestore import CorruptBlobError, ImageStoreUnavailableError, MissingBlobError
 from db.inspections import UnknownProductError
-from db.users import AccountError, WrongCredentialsError
+from db.ledger.proofs import NotAsSealedError
+from db.ledger.seal import SealingError
+from db.ledger.signers import LedgerKeyError
+from db.ledger.verifications import (
+    SenselessRangeError,
+    UnknownVerificationError,
+    VerificationThereError,
+)
+from db.logins import UnknownLoginError
+from db.lot_details import UnknownLotError
+from db.products import ProductThereError
+from db.replays import NothingToReplayError
+from db.retention.by_hand import RetentionBusyError
+from db.retention.policy import RetentionError
+from db.reviews import ReviewedMeanwhileError, ReviewError
+from db.roles import UnknownRoleError
+from db.saved_filters import TooManyFiltersError, UnknownFilterError
+from db.stations import UnknownStationError
+from db.text import UnkeepableNameError
+from db.tokens import TokenError, UnknownTokenError
+from db.users import AccountError, UnknownUserError, WrongCredentialsError
 from web.access import (
     ForeignFormError,
     NoAccountYetError,
@@ -28,13 +52,24 @@ from web.access import (
     NotLoggedInError,
     PasswordToChangeError,
 )
+from web.admin.api.products import NoProductError
+from web.audit.evidence import BusyError, NoRoomError
 from web.idempotency import UnansweredError, WrongKeyError
 from web.inspections.blobs import LetGoError, NoMapError
 from web.inspections.filters import InvalidFilterError
 from web.inspections.overlay import UndrawableError
+from web.live.alarms import InvalidAlarmsError, NoReasonError
+from web.live.board import UnknownLineError
+from web.live.hub import TooManyViewersError
+from web.live.pages import InvalidWindowError
 from web.login.pages import TooManyError
+from web.models.problems import STATUS as MODELS
+from web.review.saying import PasswordNeededError
 from web.security import HEADERS
 from web.site import Site
+from web.upload.documents import UnidentifiedImageError
+from web.upload.receiving import MisdescribedError, NoImageKindError
+from web.upload.uploads import DamagedError, HeldUpError, OtherStationError
 
 log = logging.getLogger(__name__)
 API = "/api/"
@@ -48,17 +83,62 @@ STATUS: dict[type[Exception], int] = {
     WrongCredentialsError: 403,  # of a signature; a login answers by itself
     SignatureRequiredError: 403,
     AccountError: 422,
+    UnknownUserError: 404,
+    UnknownLoginError: 404,
+    UnknownRoleError: 422,
+    TokenError: 422,
+    UnknownTokenError: 404,
+    ProductThereError: 409,
+    NoProductError: 404,
+    UnknownStationError: 404,
+    RetentionError: 422,
+    RetentionBusyError: 409,
+    UnkeepableNameError: 422,
     WrongKeyError: 422,
     UnansweredError: 409,
     UnknownProductError: 422,
+    HeldUpError: 503,
+    OtherStationError: 403,
+    MisdescribedError: 422,
+    UnidentifiedImageError: 422,
+    NoImageKindError: 415,
+    DamagedError: 400,
     UnknownInspectionError: 404,
+    InspectionLetGoError: 410,
+    ReviewError: 422,
+    ReviewedMeanwhileError: 409,
+    PasswordNeededError: 403,
     InvalidFilterError: 422,
+    UnknownFilterError: 404,
+    TooManyFiltersError: 409,
+    UnknownLineError: 404,
+    InvalidWindowError: 422,
+    TooManyViewersError: 503,
+    UnknownAlarmError: 404,
+    AlarmClosedError: 409,
+    InvalidAlarmsError: 422,
+    NoReasonError: 422,
+    UnknownEventError: 404,
+    UnknownLotError: 404,
+    NothingThereError: 404,
+    UnsettledError: 409,
+    NotAsSealedError: 409,
+    TamperedActError: 409,
+    LedgerKeyError: 503,
+    SealingError: 503,
+    BusyError: 429,
+    NoRoomError: 503,
+    UnknownVerificationError: 404,
+    VerificationThereError: 409,
+    SenselessRangeError: 422,
+    NothingToReplayError: 409,
     NoMapError: 404,
     LetGoError: 410,
     MissingBlobError: 404,
     UndrawableError: 404,  # there is no picture of it
     CorruptBlobError: 502,
     ImageStoreUnavailableError: 503,
+    **MODELS,
 }
 TITLES = {
     400: "Not understood",

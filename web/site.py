@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from sqlalchemy import Engine
@@ -18,11 +19,13 @@ from db.imagestore import ImageStore, open_image_store
 from db.settings import DatabaseSettings
 from web import once, wording
 from web.inspections import overlay
+from web.inspections.counts import Counts
 from web.inspections.drawings import Drawings
 from web.navigation import pages_for
 from web.settings import WebSettings
 
 T = TypeVar("T")
+EXPORTS_AT_ONCE = 2  # that read; the others wait for each other's pages
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Site:
     is_local: bool  # it listens on this machine's own address only
     _seen: set[str] = field(default_factory=set)
     drawings: Drawings = field(default_factory=Drawings)
+    counts: Counts = field(default_factory=Counts)
+    exporting: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(EXPORTS_AT_ONCE))
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

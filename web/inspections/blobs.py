@@ -1,9 +1,10 @@
 """Images and maps of an inspection, as stored and as drawn. They never change, so browsers may keep them."""
 
 from collections.abc import Callable
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from db import history, pictures
@@ -43,16 +44,20 @@ def image(id_: UUID, request: Request, site: Here) -> Response:
 
 
 @router.api_route("/view.png", methods=["GET", "HEAD"], dependencies=[needs(Permission.READ)])
-def view(id_: UUID, request: Request, site: Here) -> Response:
-    """Give the image as the page shows it: upright and no larger than needed, whatever its format."""
+def view(id_: UUID, request: Request, site: Here, full: Annotated[bool, Query()] = False) -> Response:
+    """Give the image as the page shows it: upright, whatever its format, and no larger than needed.
+
+    `full` gives every pixel, for looking closely.
+    """
     row = _with_image(site, id_).inspection
+    longest = max(row.image_width, row.image_height) if full else overlay.LONGEST
 
     def make() -> bytes:
         stored = site.store.get(row.image_sha256)
         with site.drawings.turn:
-            return overlay.as_png(overlay.upright(stored))
+            return overlay.as_png(overlay.upright(stored, longest))
 
-    tag = f"{row.image_sha256}.view{overlay.DRAWING}"
+    tag = f"{row.image_sha256}.{longest if full else 'view'}{overlay.DRAWING}"
     return _kept(request, tag, A_DAY, "image/png", make)
 
 
@@ -79,6 +84,23 @@ def drawn(id_: UUID, request: Request, site: Here) -> Response:
             return overlay.as_png(picture)
 
     return _kept(request, f"{sha256}.{stored.sha256}.{overlay.DRAWING}", A_DAY, "image/png", make)
+
+
+@router.api_route("/heat.png", methods=["GET", "HEAD"], dependencies=[needs(Permission.READ)])
+def heat(id_: UUID, request: Request, site: Here) -> Response:
+    """Give the map in its colours on a ground that is see-through, to lie over the image."""
+    detail = _detail(site, id_)
+    result, stored = _judged(detail)
+    part = detail.inspection
+
+    def make() -> bytes:
+        size = part.image_width, part.image_height
+        with site.drawings.turn:
+            return overlay.as_png(
+                overlay.heat(stored.data, stored.low, stored.high, result.threshold or 0.0, size)
+            )
+
+    return _kept(request, f"{stored.sha256}.heat{overlay.DRAWING}", A_DAY, "image/png", make)
 
 
 @router.api_route("/thumbnail.png", methods=["GET", "HEAD"], dependencies=[needs(Permission.READ)])

@@ -15,6 +15,7 @@ from PIL import ExifTags, Image, ImageDraw, ImageFont, ImageOps
 
 DRAWING = 1  # raise it when the same facts are drawn differently: browsers keep drawings by it
 LONGEST = 1280  # pixels: more than a page shows
+HEAT = 640  # pixels: a map is smooth, so a browser enlarges it without harm
 ENLARGE_BELOW = 480  # pixels: boxes and numbers need room
 SCALE = (  # value in thresholds, red, green, blue (0..255), opacity (0..1)
     (0.5, 255, 222, 60, 0.0),
@@ -78,6 +79,21 @@ def draw(
     picture = Image.fromarray(blended)
     _boxes(picture, regions, scale, numbered=numbered)
     return picture
+
+
+def heat(map_png: bytes, low: float, high: float, threshold: float, size: tuple[int, int]) -> Image.Image:
+    """Draw the map alone, to be laid over its upright image of that size (width, height).
+
+    Its opacity is twice that of `draw`, which shows it half-transparently. Raises UndrawableError.
+    """
+    values = decode_map(map_png, low, high)  # (h, w)
+    unit = threshold if threshold > 0 else max(high, 1e-12)
+    factor = min(1.0, HEAT / max(size))
+    shown = max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+    spread = Image.fromarray(values / np.float32(unit)).resize(shown, Image.Resampling.BILINEAR)
+    paint = _paint(np.asarray(spread))  # (H, W, 4)
+    paint[..., 3] *= 2 * 255
+    return Image.fromarray((paint + 0.5).astype(np.uint8), "RGBA")
 
 
 def side_by_side(
@@ -161,14 +177,20 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 def _blend(image: npt.NDArray[np.uint8], relative: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     """Lay SCALE's colours for `relative` (H, W), in thresholds, over `image` (H, W, 3)."""
+    paint = _paint(relative)  # (H, W, 4)
+    colour, share = paint[..., :3], paint[..., 3:]
+    mixed: npt.NDArray[np.uint8] = (image + (colour - image) * share + 0.5).astype(np.uint8)
+    return mixed
+
+
+def _paint(relative: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Give SCALE's colours (0..255) and opacities (0..1) for `relative` (H, W), in thresholds."""
     at, *channels = zip(*SCALE, strict=True)
     steps = np.linspace(0, at[-1], 256)
     table = np.stack([np.interp(steps, at, channel) for channel in channels], axis=-1).astype(np.float32)
     nearest = np.clip(relative * np.float32(255 / at[-1]) + 0.5, 0, 255).astype(np.uint8)  # (H, W)
-    paint = table[nearest]  # (H, W, 4)
-    colour, share = paint[..., :3], paint[..., 3:]
-    mixed: npt.NDArray[np.uint8] = (image + (colour - image) * share + 0.5).astype(np.uint8)
-    return mixed
+    paint: npt.NDArray[np.float32] = table[nearest]
+    return paint
 
 
 def _boxes(

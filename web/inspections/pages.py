@@ -1,72 +1,113 @@
-"""The pages: the newest inspections, and one of them."""
+"""The pages: lists of inspections, one of them, and the way from a serial to its part."""
 
 from dataclasses import replace
+from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Form, Query, Request
 from sqlalchemy import select
-from starlette.responses import HTMLResponse
+from starlette.datastructures import QueryParams
+from starlette.responses import HTMLResponse, RedirectResponse
 
-from db import history
-from db.facets import facets
-from db.imagestore import ImageStore, ImageStoreError
-from db.tables import Attempt, Product, Station
-from web.access import Permission, needs
-from web.inspections import filters, overlay
+from db import replays, saved_filters
+from db.export_files import FORMS
+from db.tables import Product, Station
+from db.text import LONGEST_NAME
+from web.access import Permission, Who, needs
+from web.asked import KEEPABLE
+from web.inspections import detail, filters, finding, lists
 from web.site import Here
 
 router = APIRouter(include_in_schema=False)
-ROWS = 50
+ROWS: Final = {"table": 50, "sheet": 60}
 NAMES_OFFERED = 200  # products and stations to choose from; beyond that a list is no help
-PROBE = 64  # pixels: enough to find out whether an image decodes
 
 
 @router.api_route("/", methods=["GET", "HEAD"], dependencies=[needs(Permission.READ)])
-def newest(request: Request, site: Here) -> HTMLResponse:
-    """List inspections, newest first, with the counts of verdicts among what the other filters leave."""
-    wanted = filters.read(request.query_params)
+def newest(request: Request, site: Here, who: Who) -> HTMLResponse:
+    """List inspections, newest first, and what they are made of."""
+    wanted = filters.read(request.query_params, filters.Wanted)
+    asked = wanted.filter()
+    is_first = wanted.after is None and wanted.before is None
     with site.reading() as session:
-        rows = history.search(session, wanted.filter(), ROWS + 1, wanted.after)
-        found = facets(session, replace(wanted.filter(), verdict=None))
+        part = lists.part(session, asked, ROWS[wanted.view], wanted.after, wanted.before)
+        made_of = site.counts.of(session, asked, is_first=is_first)
+        verdicts = made_of
+        if asked.verdict is not None:
+            verdicts = site.counts.of(session, replace(asked, verdict=None), is_first=is_first)
         offered = {
             kind: session.scalars(select(name).order_by(name).limit(NAMES_OFFERED)).all()
             for kind, name in (("product", Product.name), ("station", Station.name))
         }
+        saved = saved_filters.seen_by(session, who.name) if who.is_person else []
     return site.page(
         request,
         "inspections/list.html",
         wanted=wanted,
-        rows=rows[:ROWS],
-        older=wanted.url(after=rows[ROWS - 1].id) if len(rows) > ROWS else None,
-        found=found,
+        rows=part.rows,
+        older=wanted.url(after=part.rows[-1].id) if part.is_older else None,
+        newer=wanted.url(before=part.rows[0].id) if part.is_newer and part.rows else None,
+        made_of=made_of,
+        verdicts=verdicts,
         offered=offered,
-        verdicts=filters.VERDICT_CHOICES,
+        saved=saved,
+        choices=filters,
+        forms=FORMS,
     )
+
+
+@router.api_route("/find", methods=["GET", "HEAD"], dependencies=[needs(Permission.READ)])
+def find(
+    site: Here, part: Annotated[str, Query(max_length=LONGEST_NAME, pattern=KEEPABLE)] = ""
+) -> RedirectResponse:
+    """Lead from a serial, a lot or the beginning of an id to the part, or to a list of them."""
+    with site.reading() as session:
+        return RedirectResponse(finding.address_of(session, part), 303)
 
 
 @router.api_route("/inspections/{id_}", methods=["GET", "HEAD"], dependencies=[needs(Permission.READ)])
 def inspection(id_: UUID, request: Request, site: Here) -> HTMLResponse:
     """Show all there is about an inspection."""
     with site.reading() as session:
-        detail = history.inspection(session, id_)
-        waiting = session.get(Attempt, id_)
+        facts = detail.gather(session, id_)
+        replayed = replays.of(session, id_)
+    it = facts.detail
     return site.page(
         request,
         "inspections/inspection.html",
-        it=detail.inspection,
-        result=detail.result,
-        map=detail.map if detail.map_let_go is None else None,
-        let_go={"image": detail.image_let_go, "anomaly map": detail.map_let_go},
-        reviews=detail.reviews,
-        waiting=waiting,
-        damage=None if detail.image_let_go else _damage(site.store, detail.inspection.image_sha256),
+        it=it.inspection,
+        result=it.result,
+        map=it.map if it.map_let_go is None else None,
+        let_go={"image": it.image_let_go, "anomaly map": it.map_let_go},
+        reviews=it.reviews,
+        facts=facts,
+        replays=replayed,
+        damage=None if it.image_let_go else detail.damage(site.store, it.inspection.image_sha256),
     )
 
 
-def _damage(store: ImageStore, sha256: str) -> str | None:
-    """Say what is wrong with a stored image, None where it is intact and can be shown."""
-    try:
-        overlay.upright(store.get(sha256), longest=PROBE)
-    except (ImageStoreError, overlay.UndrawableError) as error:
-        return str(error)
-    return None
+@router.post("/filters", dependencies=[needs(Permission.SAVE)])
+def save(
+    site: Here,
+    who: Who,
+    name: Annotated[str, Form(min_length=1, max_length=LONGEST_NAME, pattern=KEEPABLE)],
+    query: Annotated[str, Form(max_length=filters.LONGEST_QUERY)] = "",
+    is_shared: Annotated[bool, Form()] = False,
+) -> RedirectResponse:
+    """Keep the filters of a list under a name."""
+    wanted = filters.read(QueryParams(query), filters.Wanted)
+    site.act(lambda session: saved_filters.save(session, who.name, name, wanted.query(), is_shared=is_shared))
+    return RedirectResponse(wanted.url(), 303)
+
+
+@router.post("/filters/remove", dependencies=[needs(Permission.SAVE)])
+def remove(
+    site: Here,
+    who: Who,
+    name: Annotated[str, Form(min_length=1, max_length=LONGEST_NAME, pattern=KEEPABLE)],
+    query: Annotated[str, Form(max_length=filters.LONGEST_QUERY)] = "",
+) -> RedirectResponse:
+    """Forget a filter of one's own."""
+    wanted = filters.read(QueryParams(query), filters.Wanted)
+    site.act(lambda session: saved_filters.remove(session, who.name, name))
+    return RedirectResponse(wanted.url(), 303)

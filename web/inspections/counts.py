@@ -1,0 +1,37 @@
+"""What a list is made of: counted on its first page, and remembered for whoever pages on through it."""
+
+import threading
+from collections import OrderedDict
+from time import monotonic
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from db.facets import Facets, facets
+from db.matching import Filter
+
+COUNTED: Final = 5_000  # of the newest matches: more would take longer than a page may
+KEPT_S: Final = 60.0
+LISTS: Final = 200  # that are remembered
+
+
+class Counts:
+    """The counts of the lists that were looked at last. Safe to share among threads."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Filter, tuple[float, Facets]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, session: Session, asked: Filter, *, is_first: bool) -> Facets:
+        """Give the counts of what matches: as they are now for a first page, up to KEPT_S old for another."""
+        with self._lock:
+            found = self._kept.get(asked)
+        if not is_first and found is not None and monotonic() < found[0] + KEPT_S:
+            return found[1]
+        counted = facets(session, asked, COUNTED)
+        with self._lock:
+            self._kept[asked] = monotonic(), counted
+            self._kept.move_to_end(asked)
+            while len(self._kept) > LISTS:
+                self._kept.popitem(last=False)
+        return counted
