@@ -4,6 +4,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator
 
+from db.review_queue import BORDERLINE
 from db.settings import Settings
 
 Act = Literal["promotion", "policy", "retention", "overrule"]
@@ -28,6 +29,21 @@ class ApprovalSettings(Settings):
         default="defect,false_alarm,contamination,lighting,position,image_quality,other",
         description="Codes that a review may give as its reason, separated by commas. `other` always takes a "
         "text.",
+    )
+
+    review_borderline: float = Field(
+        default=BORDERLINE,
+        ge=0,
+        le=0.5,
+        description="Scores that differ from their threshold by up to this share of it are borderline, and "
+        "people are asked to review those parts. Counts for what is judged from then on.",
+    )
+    review_claim_minutes: float = Field(
+        default=5,
+        ge=0.5,
+        le=120,
+        description="Minutes for which a part that the review queue gave to one person is given to nobody "
+        "else, unless its reviewer goes on looking at it.",
     )
 
     @field_validator("require_signature")

@@ -143,3 +143,24 @@ def _called(verdict: str, review: str | None) -> Called | None:
     if verdict not in {"ok", "ng"} or review not in {"confirm", "overrule"}:
         return None
     return "good" if (verdict == "ok") == (review == "confirm") else "bad"
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What a challenger said of one inspection; `error` is why it could not score it."""
+
+    model_version: str
+    verdict: str
+    score: float | None
+    threshold: float | None
+    error: str | None
+
+
+def opinions(session: Session, inspection_id: UUID) -> list[Opinion]:
+    """Give what challengers said of an inspection, the newest first, without their maps."""
+    query = (
+        select(Rescore.model_version, Rescore.verdict, Rescore.score, Rescore.threshold, Rescore.error)
+        .where(Rescore.inspection_id == inspection_id, is_shadow())
+        .order_by(Rescore.scored_at.desc())
+    )
+    return [Opinion(*row) for row in session.execute(query)]

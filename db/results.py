@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
+from db import review_queue
 from db.insert import insert_missing
 from db.inspections import lock_waiting
 from db.tables import VERDICTS, AnomalyMap, Attempt, Result
@@ -87,28 +88,32 @@ def by_model(result: Result | NewResult) -> str:
     return "ng" if result.score > result.threshold else "ok"
 
 
-def record(session: Session, new: Sequence[NewResult]) -> set[UUID]:
+def record(
+    session: Session, new: Sequence[NewResult], borderline: float = review_queue.BORDERLINE
+) -> set[UUID]:
     """Insert the verdicts, with their maps, of inspections that have none, and give the ids of those.
 
     A verdict that stands is never touched, and its map neither: the first writer wins. What has its verdict
-    no longer waits for the sweeper. Raises sqlalchemy.exc.IntegrityError for an unknown inspection or model.
+    no longer waits for the sweeper, but maybe for a review; `borderline` as in db.review_queue.offer. Raises
+    sqlalchemy.exc.IntegrityError for an unknown inspection or model.
     """
     inserted: set[UUID] = set()
     for start in range(0, len(new), RESULTS_PER_STATEMENT):
-        inserted |= _record(session, new[start : start + RESULTS_PER_STATEMENT])
+        inserted |= _record(session, new[start : start + RESULTS_PER_STATEMENT], borderline)
     return inserted
 
 
-def _record(session: Session, new: Sequence[NewResult]) -> set[UUID]:
+def _record(session: Session, new: Sequence[NewResult], borderline: float) -> set[UUID]:
     ids = [item.inspection_id for item in new]
     lock_waiting(session, ids)  # before the results: every writer takes its locks in the same order
     rows = [_row(item) for item in new]
     inserted = set(insert_missing(session, Result, Result.inspection_id, rows))
-    winners = {item.inspection_id: item.map for item in reversed(new) if item.inspection_id in inserted}
+    winners = {item.inspection_id: item for item in reversed(new) if item.inspection_id in inserted}
+    review_queue.offer(session, winners.values(), borderline)
     maps = [
-        {"inspection_id": id_, "encoding": "png", **asdict(map_)}
-        for id_, map_ in winners.items()
-        if map_ is not None
+        {"inspection_id": id_, "encoding": "png", **asdict(item.map)}
+        for id_, item in winners.items()
+        if item.map is not None
     ]
     insert_missing(session, AnomalyMap, AnomalyMap.inspection_id, maps)
     session.execute(

@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, delete, false, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
-from db import clock, rescores
+from db import clock, rescores, review_queue
 from db.insert import insert_missing
 from db.ledger.released import IMAGE, MAP, is_let_go
 from db.policies import Rules
@@ -132,7 +132,8 @@ def record(session: Session, one: ModelAlias, scored: Sequence[NewResult]) -> bo
         for item in scored
         if item.inspection_id in there
     ]
-    insert_missing(session, Rescore, Rescore.inspection_id, rows)
+    added = insert_missing(session, Rescore, Rescore.inspection_id, rows)
+    review_queue.offer_disagreements(session, added, one.model_version)
     forget(session, [item.inspection_id for item in scored])
     return True
 

@@ -273,7 +273,7 @@ class _Batch:
                 late = result.judged_at - due_at
                 result.timings["late_ms"] = round(late.total_seconds() * 1000, 3)
         with self.runtime.sessions.begin() as session:
-            added = results.record(session, fresh)
+            added = results.record(session, fresh, self.runtime.borderline)
             shadow.offer(session, [one for one in fresh if one.inspection_id in added])
             if self.runtime.drift_window_s:
                 seen = [self.seen(one) for one in fresh if self.is_of_line(one.inspection_id, added)]

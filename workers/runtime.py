@@ -15,6 +15,7 @@ import torch
 from celery.utils.log import get_task_logger
 from sqlalchemy.orm import Session, sessionmaker
 
+from db.approvals import ApprovalSettings
 from db.engine import make_engine, session_factory
 from db.imagestore import ImageStore, open_image_store
 from db.settings import DatabaseSettings
@@ -59,6 +60,8 @@ class Runtime:
     image_s: float | None = None
     # Seconds of a window of db.drift; 0 where nothing is noted for it.
     drift_window_s: int = field(default_factory=lambda: DriftSettings().drift_window_s)
+    # Share of the threshold within which people are asked to look at a part.
+    borderline: float = field(default_factory=lambda: ApprovalSettings().review_borderline)
     _loading: Lock = field(default_factory=Lock)
     _scorers: OrderedDict[str, Scorer] = field(default_factory=OrderedDict)
 

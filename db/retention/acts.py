@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Engine, Select, delete, func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import events, rescores
+from db import events, rescores, review_queue
 from db.engine import session_factory
 from db.imagestore import ImageStore
 from db.inspections import IDS_PER_QUERY
@@ -25,7 +25,7 @@ from db.retention.due import Act, Due, candidates, due
 from db.retention.images import remove_files
 from db.retention.policy import What, lock
 from db.retention.turn import Turn
-from db.tables import AnomalyMap, Event, Inspection, ReleasedFact, Rescore, Result, Review
+from db.tables import AnomalyMap, Event, Inspection, ReleasedFact, Rescore, Result, Review, ToReview
 
 APPLIED: Final = "retention.applied"
 # Inspections of one act: on SQLite the line waits while they are let go, some 0.1 s.
@@ -177,8 +177,11 @@ def _delete(session: Session, act: UUID, what: What) -> None:
         emptied = update(AnomalyMap).where(AnomalyMap.inspection_id.in_(named(MAP))).values(data=b"")
         session.execute(emptied, execution_options=quietly)
         rescores.let_go(session, Rescore.inspection_id.in_(named(MAP)), only_maps=True)
+    if what == "images":  # nobody can look at them any more
+        review_queue.forget(session, ToReview.inspection_id.in_(named(IMAGE)))
     if what == "rows":
         results, inspections = named(Kind.RESULT.value), named(Kind.INSPECTION.value)
+        review_queue.forget(session, ToReview.inspection_id.in_(inspections))
         rescores.let_go(session, Rescore.inspection_id.in_(inspections))
         for statement in (
             delete(Review).where(Review.id.in_(named(Kind.REVIEW.value))),

@@ -9,7 +9,7 @@ from sqlalchemy import delete, func, insert, literal, or_, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import events, partitions, rescores
+from db import events, partitions, rescores, review_queue
 from db.again import BUSY, sqlstate
 from db.ids import first_id
 from db.ledger import lots_let_go, merkle, released
@@ -19,7 +19,7 @@ from db.retention import archive as archives
 from db.retention.due import Act, Due, unsealed
 from db.retention.policy import holds, lock
 from db.retention.turn import Turn
-from db.tables import Inspection, ReleasedFact, Rescore, Result, Review
+from db.tables import Inspection, ReleasedFact, Rescore, Result, Review, ToReview
 from db.types import Id
 
 _SOURCES: Final = (
@@ -110,6 +110,7 @@ def _month(
     gone = delete(Review).where(Review.inspection_id >= first, Review.inspection_id < end)
     session.execute(gone, execution_options={"synchronize_session": False})
     rescores.let_go(session, (Rescore.inspection_id >= first) & (Rescore.inspection_id < end))
+    review_queue.forget(session, (ToReview.inspection_id >= first) & (ToReview.inspection_id < end))
     partitions.remove(session.connection(), month, archive=archive)
     return Act(act, "rows", None, None, number, month)
 

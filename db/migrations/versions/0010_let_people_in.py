@@ -3,6 +3,8 @@
 Revision: 0010, after 0009
 """
 
+from collections.abc import Iterator
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -137,8 +139,18 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("inspection_id", "source", name=op.f("pk_to_review")),
     )
+    for statement in fill_queue():
+        op.execute(statement)
+    op.create_index(
+        op.f("ix_to_review_source_inspection_id_product_line_lot"),
+        "to_review",
+        ["source", "inspection_id", "product", "line", "lot"],
+    )
+
+
+def fill_queue() -> Iterator[str]:
     for source, condition in TO_REVIEW.items():
-        op.execute(
+        yield (
             f"INSERT INTO to_review (source, inspection_id, product, line, lot) "
             f"SELECT '{source}', i.id, i.product, i.line, i.lot "
             f"FROM results r JOIN inspections i ON i.id = r.inspection_id "
@@ -147,11 +159,6 @@ def upgrade() -> None:
             f"AND NOT EXISTS (SELECT 1 FROM golden_trials g WHERE g.inspection_id = i.id) "
             f"AND NOT EXISTS (SELECT 1 FROM released_facts f WHERE f.kind = 101 AND f.fact = i.id)"
         )
-    op.create_index(
-        op.f("ix_to_review_source_inspection_id_product_line_lot"),
-        "to_review",
-        ["source", "inspection_id", "product", "line", "lot"],
-    )
 
 
 def downgrade() -> None:
