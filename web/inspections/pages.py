@@ -16,6 +16,7 @@ from db.text import LONGEST_NAME
 from web.access import Permission, Who, needs
 from web.asked import KEEPABLE
 from web.inspections import detail, filters, finding, lists
+from web.review import shown as reviewing
 from web.site import Here
 
 router = APIRouter(include_in_schema=False)
@@ -66,11 +67,12 @@ def find(
 
 
 @router.api_route("/inspections/{id_}", methods=["GET", "HEAD"], dependencies=[needs(Permission.READ)])
-def inspection(id_: UUID, request: Request, site: Here) -> HTMLResponse:
+def inspection(id_: UUID, request: Request, site: Here, who: Who) -> HTMLResponse:
     """Show all there is about an inspection."""
     with site.reading() as session:
         facts = detail.gather(session, id_)
         replayed = replays.of(session, id_)
+        review_form = reviewing.form(session, facts.detail, who)
     it = facts.detail
     return site.page(
         request,
@@ -80,6 +82,7 @@ def inspection(id_: UUID, request: Request, site: Here) -> HTMLResponse:
         map=it.map if it.map_let_go is None else None,
         let_go={"image": it.image_let_go, "anomaly map": it.map_let_go},
         reviews=it.reviews,
+        review_form=review_form,
         facts=facts,
         replays=replayed,
         damage=None if it.image_let_go else detail.damage(site.store, it.inspection.image_sha256),
