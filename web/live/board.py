@@ -26,7 +26,7 @@ ALARMS: Final = 200
 _REJECTED_SINCE: Final = timedelta(hours=8)
 _RATE_OF: Final = timedelta(seconds=60)
 _CLOCKS_EVERY_S: Final = 30.0
-_COUNTING_S: Final = 0.05  # of a look, for minutes that are over
+_COUNTING_S: Final = 0.1  # of a look, for minutes that are over
 _AFRESH_S: Final = 30.0  # without a look for so long, rejected parts are looked up as at the first
 
 

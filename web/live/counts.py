@@ -20,8 +20,8 @@ WINDOWS: Final = (10, 60, 480)  # minutes, of which a page shows the yield
 _RUNNING: Final = 2  # minutes that are counted at each look
 _AGAIN_S: Final = 60.0  # at the earliest; later for what is old: a tenth of its age
 _PENDING_AGAIN_S: Final = 15.0
-_ENOUGH_S: Final = 0.02  # for one question
-_MOST: Final = 60  # minutes of one question
+_ENOUGH_S: Final = 0.04  # for one question, if it is of more than _LEAST
+_LEAST, _MOST = 10, 120  # minutes of one question
 
 
 @dataclass
@@ -36,13 +36,13 @@ class MinuteCounts:
 
     def __init__(self) -> None:
         self._minutes: dict[int, _Minute] = {}
-        self._at_once = 1  # minutes of a question, as many as are answered quickly
+        self._at_once = _LEAST  # minutes of a question, as many as are answered quickly
 
     def count(self, session: Session, now: datetime, budget_s: float) -> None:
         """Count the newest minutes, then of those that need it as many as fit into the budget."""
         begun = time.monotonic()
         newest = int(now.timestamp()) // MINUTE_S
-        for old in [one for one in self._minutes if one <= newest - WINDOWS[-1]]:
+        for old in [one for one in self._minutes if one < newest - WINDOWS[-1]]:
             del self._minutes[old]
         self._ask(session, newest - _RUNNING + 1, newest, newest)
         wanted = self._wanted(newest)
@@ -56,10 +56,10 @@ class MinuteCounts:
                 until = since - 1
 
     def window(self, now: datetime, minutes: int) -> dict[str, Figures] | None:
-        """Sum up each station's last minutes, the running one included; None while not all are counted."""
+        """Sum up each station's last minutes and the running one; None while not all are counted."""
         newest = int(now.timestamp()) // MINUTE_S
         parts: dict[str, list[Figures]] = defaultdict(list)
-        for number in range(newest - minutes + 1, newest + 1):
+        for number in range(newest - minutes, newest + 1):
             minute = self._minutes.get(number)
             if minute is None:
                 return None
@@ -74,13 +74,15 @@ class MinuteCounts:
             self._minutes[number] = _Minute(begun, number <= newest - _RUNNING, found.get(number, {}))
         if last - first + 1 >= self._at_once:
             took = time.monotonic() - begun
-            self._at_once = min(_MOST, self._at_once * 2) if took < _ENOUGH_S else max(1, self._at_once // 2)
+            self._at_once = (
+                min(_MOST, self._at_once * 2) if took < _ENOUGH_S else max(_LEAST, self._at_once // 2)
+            )
 
     def _wanted(self, newest: int) -> list[int]:
         """Give the minutes that need to be counted, those that never were whole first, the newest first."""
         uncounted, again = [], []
         now = time.monotonic()
-        for number in range(newest - _RUNNING, newest - WINDOWS[-1], -1):
+        for number in range(newest - _RUNNING, newest - WINDOWS[-1] - 1, -1):
             minute = self._minutes.get(number)
             if minute is None or not minute.is_whole:
                 uncounted.append(number)

@@ -47,10 +47,15 @@ function become(old, fresh) {
 }
 
 function fill(old, fresh) {
+  const wanted = [...fresh.children];
+  if (!wanted.length) {
+    old.replaceChildren(...fresh.childNodes);
+    return;
+  }
   const known = new Map();
   for (const child of old.children) known.set(child.dataset.key ?? child.nodeName, child);
   let place = old.firstElementChild;
-  for (const child of [...fresh.children]) {
+  for (const child of wanted) {
     const same = known.get(child.dataset.key ?? child.nodeName);
     if (same === undefined) {
       old.insertBefore(child, place);
@@ -62,7 +67,6 @@ function fill(old, fresh) {
     become(same, child);
   }
   for (const gone of known.values()) gone.remove();
-  if (!fresh.children.length) old.replaceChildren(...fresh.childNodes);
 }
 
 function show(news) {
