@@ -1,13 +1,12 @@
 """Where `pyramidion golden` has its images from, and how it waits for verdicts."""
 
-import hashlib
 import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from capture.images import Limits, RefusedImageError, inspect
+from capture.intake import golden_image
 from capture.settings import CaptureSettings
 from db import golden, golden_trials
 from db.golden import StoredImage
@@ -20,18 +19,13 @@ _LOOK_EVERY_S: Final = 0.25
 
 
 def of_file(file: Path) -> tuple[bytes, StoredImage]:
-    """Read an image that a station would take in; raises UserError."""
-    limits = Limits.of(CaptureSettings())
+    """Read an image that a station would take in; raises UserError, and GoldenError for one that can't be."""
     try:
         with file.open("rb") as opened:
-            data = opened.read(limits.max_bytes + 1)  # the one too many is refused
-        facts = inspect(data, limits)
+            data = opened.read(CaptureSettings().max_image_bytes + 1)  # the one too many is refused
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror or error}") from None
-    except RefusedImageError as error:
-        raise UserError(f"{file} can't be a golden sample: {error}") from None
-    sha256 = hashlib.sha256(data).hexdigest()
-    return data, StoredImage(sha256, len(data), facts.width, facts.height, facts.format)
+    return data, golden_image(data)
 
 
 def of_inspection(context: Context, product: str, station: str, beginning: str) -> tuple[bytes, StoredImage]:

@@ -7,7 +7,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 FORM_BYTES: Final = 1_000_000  # what a form or a document of the API holds at most
-UPLOAD: Final = "/api/v1/inspections"  # where images may come
+UPLOADS: Final = frozenset(
+    {"/api/v1/inspections", "/api/v1/golden", "/models/golden"}
+)  # where images may come
 
 
 class BodyLimits:
@@ -21,7 +23,7 @@ class BodyLimits:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        is_upload = scope["path"] == UPLOAD
+        is_upload = scope["path"] in UPLOADS
         limit = self.upload_bytes if is_upload else FORM_BYTES
         stated = Headers(scope=scope).get("content-length", "")
         too_large = stated.isdecimal() and int(stated[:20]) > limit

@@ -15,7 +15,16 @@ class Page:
     is_here: bool = False
 
 
-PAGES: Final = (Page("Inspections", "/", "read"),)
+PAGES: Final = (
+    Page("Live", "/live", "read"),
+    Page("Inspections", "/", "read"),
+    Page("Review", "/review", "review"),
+    Page("Lots", "/lots", "read"),
+    Page("Models", "/models", "read"),
+    Page("Drift", "/drift", "read"),
+    Page("Audit", "/audit", "audit"),
+    Page("Admin", "/admin", "administrate"),
+)
 
 
 def pages_for(who: "Principal | None", path: str) -> list[Page]:

@@ -15,6 +15,16 @@ def utc(moment: datetime | None) -> str:
     return moment.astimezone(UTC).isoformat(" ", "milliseconds").removesuffix("+00:00")
 
 
+def second(moment: datetime | None) -> str:
+    """Write a time to the second, where its thousandths tell nothing."""
+    return NOTHING if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def minute(moment: datetime | None) -> str:
+    """Write a time to the minute, as schedules and windows have them."""
+    return NOTHING if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
 def number(value: float | None) -> str:
     """Write a score or threshold; four decimals line up in a column, unless they would say nothing."""
     if value is None:
@@ -56,6 +66,30 @@ def age(seconds: float | None) -> str:
     return f"{minutes} min" if minutes else f"{whole_s} s"
 
 
+def percent(value: float | None) -> str:
+    """Write a rate that people set or that is measured, to the hundredth of a percent."""
+    return NOTHING if value is None else f"{value * 100:.2f}\N{NARROW NO-BREAK SPACE}%"
+
+
+def brief(value: float | None) -> str:
+    """Write a statistic to three digits."""
+    return NOTHING if value is None else f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """Write how long something takes; static/training.js does it likewise."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def plain(value: Any) -> str:
+    """Write a JSON value in words."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {plain(one)}" for name, one in value.items())
+    return "; ".join(plain(one) for one in value) if isinstance(value, list) else str(value)
+
+
 def step(name: str) -> str:
     """Write the name of a timing, such as decode_ms, as words."""
     return name.removesuffix("_ms").replace("_", " ")
@@ -70,11 +104,17 @@ def bar(score: float, threshold: float) -> float:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "utc": utc,
+    "second": second,
+    "minute": minute,
     "number": number,
     "whole": whole,
     "size": size,
     "share": share,
     "age": age,
+    "percent": percent,
+    "brief": brief,
+    "duration": duration,
+    "plain": plain,
     "step": step,
     "bar": bar,
 }
