@@ -10,6 +10,7 @@ import string
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -27,6 +28,15 @@ USED_EVERY: Final = timedelta(minutes=1)  # more exactly it is not noted when a 
 
 class TokenError(Exception):
     """A token that can't be; the message says why."""
+
+
+class UnknownTokenError(TokenError):
+    """A token that there is none of, or that is revoked."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__(
+            f"there is no token {token!r}, or it is revoked already; `pyramidion tokens list` lists them"
+        )
 
 
 def make(
@@ -74,12 +84,26 @@ def make(
 
 
 def revoke(session: Session, name: str, actor: str, why: str) -> Token:
-    """Let a token open nothing from now on. Raises TokenError."""
-    token = session.scalar(select(Token).where(Token.name == name, Token.revoked_at.is_(None)))
+    """Let a token open nothing any more, by its name. Raises UnknownTokenError."""
+    token = session.scalar(
+        select(Token).where(Token.name == name, Token.revoked_at.is_(None)).with_for_update()
+    )
     if token is None:
-        raise TokenError(f"there is no token {name!r}, or it is revoked already")
+        raise UnknownTokenError(name)
+    return _revoke(session, token, actor, why)
+
+
+def revoke_id(session: Session, id_: UUID, actor: str, why: str) -> Token:
+    """Let a token open nothing any more. Raises UnknownTokenError."""
+    token = session.get(Token, id_, with_for_update=True)
+    if token is None or token.revoked_at is not None:
+        raise UnknownTokenError(str(id_))
+    return _revoke(session, token, actor, why)
+
+
+def _revoke(session: Session, token: Token, actor: str, why: str) -> Token:
     token.revoked_at, token.revoked_by = datetime.now(UTC), actor
-    events.record(session, "token.revoked", actor, name, {"token": str(token.id), "why": why})
+    events.record(session, "token.revoked", actor, token.name, {"token": str(token.id), "why": why})
     return token
 
 
@@ -98,9 +122,17 @@ def is_to_be_noted(token: Token, now: datetime) -> bool:
     return token.used_at is None or now - token.used_at >= USED_EVERY
 
 
-def everything(session: Session) -> Sequence[Token]:
-    """Give all tokens, newest first."""
-    return session.scalars(select(Token).order_by(Token.id.desc())).all()
+def everything(session: Session, limit: int | None = None, after: UUID | None = None) -> Sequence[Token]:
+    """Give tokens, newest first, also those that open nothing any more; those made before `after`."""
+    query = select(Token).order_by(Token.id.desc()).limit(limit)
+    return session.scalars(query if after is None else query.where(Token.id < after)).all()
+
+
+def state(token: Token, now: datetime) -> str:
+    """Say in a word whether a token opens anything: in force, expired or revoked."""
+    if token.revoked_at is not None:
+        return "revoked"
+    return "expired" if token.expires_at is not None and token.expires_at <= now else "in force"
 
 
 def _hash(text: str) -> str:

@@ -30,6 +30,7 @@ LOCKED_FOR: Final = timedelta(minutes=15)  # ... for so long
 REFUSED: Final = "user.refused"
 UNKNOWN: Final = "unknown"  # who it was that gave a wrong password, nobody knows
 ADDED: Final = "user.added"
+ADMIN: Final = "admin"  # of db.roles.ROLES
 # The events that say what an account is, each with `state`.
 CHANGES: Final = (
     ADDED,
@@ -51,6 +52,13 @@ _NOBODY: Final = (
 
 class AccountError(Exception):
     """An account or a password that can't be; the message says why."""
+
+
+class UnknownUserError(AccountError):
+    """An account that there is none of."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no user {name[:64]!r}; `pyramidion users list` lists those there are")
 
 
 class WrongCredentialsError(Exception):
@@ -103,32 +111,40 @@ def change_password(session: Session, name: str, present: str, new: str) -> None
     user = authenticate(session, name, present, "change of the password")
     if _is_right(user, new):
         raise AccountError("the new password is the present one: choose another")
+    before = state(user)
     user.password_hash = _hash(user.name, new)
     user.password_changed_at = datetime.now(UTC)
     _end_logins(session, user)
-    _note(session, user, "user.password_changed", user.name)
+    _note(session, user, "user.password_changed", user.name, before=before)
 
 
 def reset_password(session: Session, name: str, new: str, actor: str) -> None:
     """Give an account a password that its owner then has to change, and unlock it. Raises AccountError."""
     user = _known(session, name)
+    before = state(user)
     user.password_hash = _hash(user.name, new)
     user.password_changed_at = user.locked_until = None
     user.failed_attempts = 0
     _end_logins(session, user)
-    _note(session, user, "user.password_reset", actor)
+    _note(session, user, "user.password_reset", actor, before=before)
 
 
 def disable(session: Session, name: str, actor: str, why: str) -> None:
-    """Let nobody act by an account from now on; what was signed with it stays. Raises AccountError."""
+    """Let nobody act by an account from now on; what was signed with it stays.
+
+    Raises AccountError, also for the last admin who can log in.
+    """
+    _lock_all(session)
     user = _known(session, name)
     if user.disabled_at is not None:
         raise AccountError(
             f"user {user.name} is disabled already, since {user.disabled_at:%Y-%m-%d %H:%M} UTC"
         )
+    _require_another_admin(session, user)
+    before = state(user)
     user.disabled_at = datetime.now(UTC)
     _end_logins(session, user)
-    _note(session, user, "user.disabled", actor, why)
+    _note(session, user, "user.disabled", actor, why, before)
 
 
 def enable(session: Session, name: str, actor: str, why: str) -> None:
@@ -136,21 +152,27 @@ def enable(session: Session, name: str, actor: str, why: str) -> None:
     user = _known(session, name)
     if user.disabled_at is None:
         raise AccountError(f"user {user.name} is not disabled")
+    before = state(user)
     user.disabled_at = None
-    _note(session, user, "user.enabled", actor, why)
+    _note(session, user, "user.enabled", actor, why, before)
 
 
 def set_roles(session: Session, name: str, roles: Sequence[str], actor: str, why: str) -> None:
     """Give an account these roles and no others; they count from its next request on.
 
-    Raises AccountError and db.roles.UnknownRoleError.
+    Raises AccountError, also where the last admin who can log in would be none, and
+    db.roles.UnknownRoleError.
     """
+    _lock_all(session)
     user = _known(session, name)
     wanted = known_roles(roles)
     if wanted == user.roles:
         raise AccountError(f"user {user.name} has the roles {', '.join(wanted) or '(none)'} already")
+    if ADMIN not in wanted:
+        _require_another_admin(session, user)
+    before = state(user)
     user.roles = wanted
-    _note(session, user, "user.roles_changed", actor, why)
+    _note(session, user, "user.roles_changed", actor, why, before)
 
 
 def somebody_can_log_in(session: Session) -> bool:
@@ -160,6 +182,20 @@ def somebody_can_log_in(session: Session) -> bool:
 
 def everyone(session: Session) -> Sequence[User]:
     return session.scalars(select(User).order_by(User.name)).all()
+
+
+def get(session: Session, name: str) -> User:
+    """Give an account by its name. Raises UnknownUserError."""
+    name = plain(name)
+    user = session.get(User, name) if _NAME.fullmatch(name) else None
+    if user is None:
+        raise UnknownUserError(name)
+    return user
+
+
+def admins(session: Session) -> list[User]:
+    """Give the accounts with which somebody can set up the others."""
+    return [user for user in everyone(session) if ADMIN in user.roles and user.disabled_at is None]
 
 
 def authenticate(session: Session, name: str, password: str, purpose: str) -> User:
@@ -205,6 +241,19 @@ def state(user: User) -> dict[str, Any]:
     }
 
 
+def _lock_all(session: Session) -> None:
+    """Let two admins who take each other's role away wait for each other: one of them is the last."""
+    session.execute(select(User.name).order_by(User.name).with_for_update())
+
+
+def _require_another_admin(session: Session, user: User) -> None:
+    if [one.name for one in admins(session)] == [user.name]:
+        raise AccountError(
+            f"user {user.name} is the only admin who can log in: without one nobody could open accounts on "
+            "the page. Make somebody else admin first"
+        )
+
+
 def _end_logins(session: Session, user: User) -> None:
     """Whoever was let in by what no longer counts has to show who it is again."""
     session.execute(delete(Login).where(Login.user == user.name))
@@ -218,7 +267,7 @@ def _find(session: Session, name: str) -> User | None:
 def _known(session: Session, name: str) -> User:
     user = _find(session, plain(name))
     if user is None:
-        raise AccountError(f"there is no user {name!r}; `pyramidion users list` lists those there are")
+        raise UnknownUserError(name)
     return user
 
 
@@ -243,9 +292,19 @@ def _is_right(user: User | None, password: str) -> bool:
     return user is not None
 
 
-def _note(session: Session, user: User, kind: str, actor: str, why: str | None = None) -> None:
+def _note(
+    session: Session,
+    user: User,
+    kind: str,
+    actor: str,
+    why: str | None = None,
+    before: dict[str, Any] | None = None,
+) -> None:
     session.flush()
-    events.record(session, kind, actor, user.name, {"state": state(user)} | ({"why": why} if why else {}))
+    detail: dict[str, Any] = {"state": state(user)}
+    if before is not None:
+        detail["before"] = before
+    events.record(session, kind, actor, user.name, detail | ({"why": why} if why else {}))
 
 
 def _note_failure(session: Session, name: str, purpose: str, why: str) -> None:

@@ -50,6 +50,7 @@ COMMANDS: Final = {
     "rescore": "rescore",
     "audit": "audit",
     "users": "users",
+    "tokens": "tokens",
     "retention": "retention",
     "bench": "bench",
     "worker": "processes",

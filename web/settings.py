@@ -4,6 +4,7 @@ from ipaddress import ip_address
 
 from pydantic import Field
 
+from db.logins import LONGEST_IDLE
 from db.settings import Settings
 
 
@@ -25,7 +26,10 @@ class WebSettings(Settings):
         "browsers are told to stay with https.",
     )
     web_login_idle_minutes: float = Field(
-        default=60, gt=0, le=7 * 24 * 60, description="Minutes without use after which a login ends."
+        default=60,
+        gt=0,
+        le=LONGEST_IDLE.total_seconds() / 60,
+        description="Minutes without use after which a login ends.",
     )
     web_login_hours: float = Field(
         default=12, gt=0, le=365 * 24, description="Hours after which a login ends, used or not."
@@ -34,6 +38,12 @@ class WebSettings(Settings):
         default=256_000_000,
         ge=1_000_000,
         description="Largest request with images that the page takes; stations split what is larger.",
+    )
+    web_station_down_s: float = Field(
+        default=120,
+        gt=0,
+        le=7 * 24 * 3600,
+        description="Seconds without an image after which the live page says that a station is down.",
     )
 
 

@@ -118,11 +118,12 @@ def set_rule(
         require_product(session, product)
     if verdict is not None and verdict not in VERDICTS:
         raise RetentionError(f"verdict {verdict!r} is none of {', '.join(VERDICTS)}")
-    if terms is None and (product, verdict) not in {(one.product, one.verdict) for one in rules(session)}:
+    before = {(one.product, one.verdict): asdict(one.terms) for one in rules(session)}.get((product, verdict))
+    if terms is None and before is None:
         raise RetentionError("there is no such rule; `pyramidion retention` lists those there are")
     said: dict[str, Any] = {"removed": True} if terms is None else asdict(terms)
     approvals.require("policy", signature)
-    detail = {"verdict": verdict, **said, "why": why, "signature": signature}
+    detail = {"verdict": verdict, **said, "before": before, "why": why, "signature": signature}
     return events.record(session, POLICY, actor, product, detail)
 
 

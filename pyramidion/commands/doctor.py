@@ -226,18 +226,33 @@ def _accounts() -> str:
     from db import users
     from db.events import Asked, told
     from pyramidion.context import open_context
+    from web.settings import WebSettings, is_loopback
 
     since = datetime.now(UTC) - timedelta(days=1)
     with open_context().reading() as session:
         locked = sorted({str(one.subject) for one in told(session, Asked("user.locked", since=since))})
         refused = sum(1 for _ in told(session, Asked(users.REFUSED, since=since)))
         accounts = len(users.everyone(session))
+        can_log_in = users.somebody_can_log_in(session)
+        admins = users.admins(session)
     if locked:
         raise UserError(
             f"wrong passwords locked {', '.join(locked)} within a day: ask them whether that was they; "
             "`pyramidion audit events --kind user` says when"
         )
-    return f"{accounts} accounts, {refused} signatures refused within a day"
+    host = WebSettings().web_host
+    if not can_log_in and not is_loopback(host):
+        raise UserError(
+            f"the page listens on {host}, and nobody can log in to it: `pyramidion users add NAME --role "
+            "admin` opens the first account"
+        )
+    if not can_log_in:
+        page = "nobody can log in to the page, which only this machine sees: users add NAME --role admin"
+    elif not admins:
+        page = "no admin can log in to the page: users roles NAME --role admin makes somebody one"
+    else:
+        page = f"{len(admins)} can administrate on the page"
+    return f"{accounts} accounts, {refused} signatures refused within a day; {page}"
 
 
 def _alarms() -> str:

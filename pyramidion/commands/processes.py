@@ -1,18 +1,26 @@
 """The commands that services run: worker, beat, serve, migrate."""
 
 import os
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
-from pyramidion.errors import UserError
+from pyramidion.errors import FAILED, UserError
 from pyramidion.output import out
 from workers.settings import WorkerSettings
 
 _MODULES = {
     "score": ["workers.score"],
-    "train": ["workers.trainer", "workers.replay", "workers.retain"],
-    "housekeeping": ["workers.sweep", "workers.seal", "workers.schedule", "workers.golden", "workers.drift"],
+    "train": ["workers.trainer", "workers.replay", "workers.replays", "workers.verify", "workers.retain"],
+    "housekeeping": [
+        "workers.sweep",
+        "workers.seal",
+        "workers.schedule",
+        "workers.golden",
+        "workers.drift",
+        "workers.tidy",
+    ],
 }
 # Scoring: one batch is read, one is scored and one recorded at a time. Housekeeping: recovery depends on the
 # sweeps, which don't wait for a long sealing. Training: beside the thread that trains (workers.trainer).
@@ -99,17 +107,14 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; else PYRAMIDION_WEB_PORT.")] = None,
 ) -> None:
     """Serve the pages."""
-    import uvicorn
-
     from web.app import create_app
+    from web.server import Server
     from web.settings import WebSettings
 
     settings = WebSettings()
     address = host or settings.web_host
-    uvicorn.run(
-        create_app(settings, host=address),
-        host=address,
-        port=settings.web_port if port is None else port,
-        log_level="warning",
-        server_header=False,
-    )
+    server = Server(create_app(settings, host=address), address, settings.web_port if port is None else port)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        raise typer.Exit(FAILED)

@@ -13,6 +13,8 @@ from pyramidion.output import err, out, print_json
 from pyramidion.passwords import SignAs, password_of
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from db.retention.due import Act
     from db.retention.policy import Rule, Terms
 
@@ -111,17 +113,12 @@ def _set(
 @app.command()
 def hold(lot: Lot, why: Why) -> None:
     """Keep all of LOT, whatever its terms, until the hold is lifted."""
-    from sqlalchemy import select
-
-    from db.ledger import lots_let_go
-    from db.retention import policy
-    from db.tables import Inspection
+    from db.retention import by_hand, policy
     from pyramidion.context import open_context
 
     with open_context().sessions.begin() as session:
         policy.hold(session, lot, getpass.getuser(), why)
-        there = session.scalar(select(Inspection.id).where(Inspection.lot == lot).limit(1))
-        went = sum(one.inspections for one, _ in lots_let_go.of_lot(session, lot))
+        there, went = by_hand.of_lot(session, lot)
     note = "" if there or went else "; no inspection has that lot yet: is it written so?"
     if went:
         note = f"; {went} of its inspections went before: `pyramidion lot {lot}`"
@@ -150,11 +147,8 @@ def apply(
 ) -> None:
     """Let go now what is due; a worker does it every day."""
     from db import signatures
-    from db.leases import lease
-    from db.retention import acts
-    from db.retention.turn import LEASE, LEASE_S, Turn
+    from db.retention import acts, by_hand
     from pyramidion.context import open_context
-    from pyramidion.errors import UserError
 
     context = open_context()
     if dry_run:
@@ -162,26 +156,16 @@ def apply(
             _report(acts.plan(session, datetime.now(UTC)), as_json, done=False)
         return
     password = password_of(sign_as)
-    with lease(context.sessions, LEASE, LEASE_S) as mine:
-        if mine is None:
-            raise UserError(
-                "a worker is letting go what is due right now, or a backup copies images: look again later"
-            )
-        turn = Turn(mine)
-        with context.sessions.begin() as session:
-            signature = signatures.approval(session, "retention", sign_as, password, "approval: let go")
-        found: list[Act] = []
-        with err.status("letting go what is due"):
-            found += acts.apply(
-                context.engine,
-                context.store,
-                _actor(signature),
-                archive=context.settings.retention_archive,
-                turn=turn,
-                signature=signature,
-            )
-    _report(found, as_json, done=True)
-    for what in turn.left:
+
+    def sign(session: "Session") -> tuple[str, dict[str, Any] | None]:
+        signature = signatures.approval(session, "retention", sign_as, password, "approval: let go")
+        return _actor(signature), signature
+
+    with err.status("letting go what is due"):
+        archive = context.settings.retention_archive
+        done = by_hand.apply(context.engine, context.store, sign, archive=archive)
+    _report(done.acts, as_json, done=True)
+    for what in done.left:
         err.print(f"due, and left for the next time: {what}", style="yellow", highlight=False, soft_wrap=True)
 
 

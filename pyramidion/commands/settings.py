@@ -25,7 +25,8 @@ def settings(
     if as_json:
         print_json([dataclasses.asdict(one) for one in found])
         return
-    table = Table("setting", "in force", "what it says", box=None)
+    table = Table("setting", "in force", "from", "what it says", box=None)
     for one in found:
-        table.add_row(all_settings.PREFIX + one.name.upper(), one.value or "-", one.description)
+        from_ = "" if one.source == "default" else one.source
+        table.add_row(all_settings.PREFIX + one.name.upper(), one.value or "-", from_, one.description)
     out.print(table)

@@ -219,7 +219,7 @@ def test_the_first_account_closes_the_page_to_who_has_none(page: httpx.Client, s
         users.add(session, "signer", "Signs Only", FIRST, "admin")
     assert page.get("/").status_code == 200  # which nobody can log in with
     with sessions.begin() as session:
-        users.add(session, "ada", "Ada Lovelace", FIRST, "admin", ["admin"])
+        users.add(session, "ada", "Ada Lovelace", FIRST, "admin", ["viewer"])
         users.disable(session, "ada", "admin", "on leave")
     assert page.get("/").status_code == 401
 
