@@ -21,7 +21,7 @@ DONE: Final = 0  # the status of what was done and has no answer, yet or for eve
 
 @dataclass(frozen=True)
 class Request:
-    """Who asked, with which key, for what (a sha256 of method, address and body)."""
+    """Who asked, with which key, for what; of key and request (method, address, body) only hashes."""
 
     actor: str
     key: str

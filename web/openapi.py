@@ -12,7 +12,7 @@ from fastapi.routing import RouteContext, iter_route_contexts
 from db.roles import ROLES, SCOPES
 from web.access import COOKIE, GRANTS, SAFE, SCOPE_GRANTS, Permission, permission_of
 from web.api import PREFIX, Problem
-from web.idempotency import HEADER, LONGEST_KEY, OnceRoute
+from web.idempotency import HEADER, LONGEST_KEY, SHORTEST_KEY, OnceRoute
 
 ABOUT: Final = f"""\
 Everything that the pages of Pyramidion can do, for stations, MES and other programs.
@@ -33,7 +33,7 @@ _KEY: Final = {
     "in": "header",
     "required": False,
     "description": "Has the request done once, however often it is sent with this key within 24 hours.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[!-~]+$"},
+    "schema": {"type": "string", "minLength": SHORTEST_KEY, "maxLength": LONGEST_KEY, "pattern": "^[!-~]+$"},
     "example": "0198f5d2-6d3c-7c31-9d0a-2b6a0f6d1f55",
 }
 _SCHEMES: Final = {

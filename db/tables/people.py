@@ -106,9 +106,9 @@ class Answered(Base):
     __table_args__ = (Index(None, "at"),)
 
     actor: Mapped[str] = mapped_column(primary_key=True)
-    key: Mapped[str] = mapped_column(primary_key=True)
-    request_sha256: Mapped[str] = mapped_column(String(64))  # of method, path and body
+    key: Mapped[str] = mapped_column(primary_key=True)  # its sha256
+    request_sha256: Mapped[str] = mapped_column(String(64))  # of method, path and body, with the key
     status: Mapped[int]
     headers: Mapped[dict[str, Any]]
-    body: Mapped[bytes] = mapped_column(LargeBinary)
+    body: Mapped[bytes] = mapped_column(LargeBinary)  # encrypted with the key
     at: Mapped[datetime]

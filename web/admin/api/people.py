@@ -1,4 +1,4 @@
-"""Accounts and logins, over the API. Nothing is kept for an Idempotency-Key: requests hold passwords."""
+"""Accounts and logins, over the API."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from web.api import Listed, api_router, problems
 from web.asked import Reason
 from web.site import Here, Site
 
-router = api_router("Users", once=False)
+router = api_router("Users")
 UserName = Annotated[str, Path(max_length=64, description="Name of a user.", examples=["ada"])]
 Roles = Annotated[list[Role], Field(max_length=len(ROLES), examples=[["inspector"]])]
 NOT_THERE = problems(404)

@@ -1,4 +1,4 @@
-"""Tokens, over the API. No answer is kept for an Idempotency-Key: that of making one holds its text."""
+"""Tokens, over the API."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -18,7 +18,7 @@ from web.api import PREFIX, Limit, Listed, api_router, problems
 from web.asked import Reason
 from web.site import Here
 
-router = api_router("Tokens", once=False)
+router = api_router("Tokens")
 
 
 class Token(BaseModel):
