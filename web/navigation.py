@@ -1,6 +1,6 @@
 """Which pages there are, in the order in which they stand at the top of each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -12,12 +12,13 @@ class Page:
     title: str
     address: str
     permission: str  # a value of web.access.Permission
+    also: tuple[str, ...] = ()  # addresses below which it is this page as well
     is_here: bool = False
 
 
 PAGES: Final = (
-    Page("Live", "/live", "read"),
-    Page("Inspections", "/", "read"),
+    Page("Live", "/live", "read", ("/alarms",)),
+    Page("Inspections", "/", "read", ("/inspections",)),
     Page("Review", "/review", "review"),
     Page("Lots", "/lots", "read"),
     Page("Models", "/models", "read"),
@@ -32,9 +33,9 @@ def pages_for(who: "Principal | None", path: str) -> list[Page]:
     if who is None:
         return []
     allowed = [page for page in PAGES if page.permission in who.permissions]
-    here = max((page.address for page in allowed if _belongs(path, page.address)), key=len, default=None)
-    return [Page(page.title, page.address, page.permission, page.address == here) for page in allowed]
+    return [replace(page, is_here=_belongs(path, page)) for page in allowed]
 
 
-def _belongs(path: str, address: str) -> bool:
-    return path == address or path.startswith(f"{address.rstrip('/')}/")
+def _belongs(path: str, page: Page) -> bool:
+    here = (page.address, *page.also)
+    return path in here or any(path.startswith(f"{one}/") for one in here if one != "/")
