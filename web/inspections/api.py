@@ -128,7 +128,7 @@ def saved(site: Here, who: Who) -> Listed[SavedFilterDocument]:
     )
 
 
-@router.put("/filters/{name}", dependencies=SAVE, responses=problems(409))
+@router.put("/filters/{name:path}", dependencies=SAVE, responses=problems(409))
 def save(name: Name, document: FilterToSave, site: Here, who: Who) -> SavedFilterDocument:
     """Keep filters under a name, in the place of those that have it."""
     query = filters.read(QueryParams(document.query), filters.Wanted).query()
@@ -138,7 +138,7 @@ def save(name: Name, document: FilterToSave, site: Here, who: Who) -> SavedFilte
     return SavedFilterDocument.model_validate(kept)
 
 
-@router.delete("/filters/{name}", dependencies=SAVE, status_code=204, responses=problems(404))
+@router.delete("/filters/{name:path}", dependencies=SAVE, status_code=204, responses=problems(404))
 def remove(name: Name, site: Here, who: Who) -> None:
     """Forget one of one's own filters."""
     site.act(lambda session: saved_filters.remove(session, who.name, name))

@@ -130,7 +130,7 @@ class Viewer {
     this.isFull = true;
     const image = new Image();
     image.addEventListener("load", () => {
-      for (const part of this.root.querySelectorAll(".part")) part.setAttribute("href", image.src);
+      for (const part of this.root.querySelectorAll(".photo")) part.setAttribute("href", image.src);
     });
     image.src = this.root.dataset.full;
   }
