@@ -17,12 +17,8 @@ def _printable(text: str) -> str:
 
 
 _Empty = BeforeValidator(lambda given: given or None)  # forms send what is not filled in as empty
-Name = Annotated[
-    str | None,
-    _Empty,
-    Field(max_length=LONGEST_NAME),
-    AfterValidator(lambda given: given and _printable(given)),
-]
+_Name = Annotated[str, Field(max_length=LONGEST_NAME), AfterValidator(_printable)]
+Name = Annotated[_Name | None, _Empty]
 
 
 class Chosen(BaseModel):

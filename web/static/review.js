@@ -49,7 +49,6 @@ function press(named) {
     named.checked = true;
     return chosen ? say(chosen) : undefined;
   }
-  if (named.getAttribute("aria-disabled") === "true") return tell("There is no part before this one.");
   const way = named.dataset.way;
   if (way === "skip") return skip();
   if (way === "back" || way === "undo") return back(way, named.href);
@@ -128,7 +127,7 @@ async function send(verdict, code) {
       now.dataset.done = "";
       await step(`${now.dataset.name}: ${verdict}, saved.`);
     } else {
-      await refused(answer, fields);
+      await refused(answer, fields, verdict);
     }
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
@@ -138,7 +137,7 @@ async function send(verdict, code) {
   }
 }
 
-async function refused(answer, fields) {
+async function refused(answer, fields, verdict) {
   const problem = await answer.json().catch(() => ({}));
   if (fields.password) fields.password.value = "";
   const said = problem.detail ?? `Not saved (${answer.status}).`;
@@ -153,6 +152,7 @@ async function refused(answer, fields) {
   if (answer.status === 404 || answer.status === 410) return step(said);
   if (answer.status === 401) return alarm(`${said} Your review was not saved: log in again in another window, then press the key again.`);
   alarm(said);
+  chosen = verdict; // Enter says it again
   if (answer.status === 403) fields.password?.focus();
 }
 
@@ -179,18 +179,14 @@ async function skip() {
 // Goes to the part before, or to the last one that was reviewed, to say it anew.
 async function back(way, link) {
   const place = way === "back" ? trail.length - 1 : trail.findLastIndex((one) => one.said);
-  let address = link;
-  if (place >= 0) {
-    const url = new URL(document.querySelector("#part").dataset.queue, location.href);
-    url.searchParams.set("part", trail[place].id);
-    address = url.href;
-  }
+  const address = place >= 0 ? wayTo(trail[place].id) : link;
   if (!address) return tell(way === "undo" ? "There is no review of yours to undo here." : "There is no part before this one.");
   const now = part();
   busy = true;
   try {
-    show(await load(address), address);
+    const there = await load(address);
     trail.length = Math.max(place, 0);
+    show(there, address);
     if (now) free(now);
     tell(way === "undo" ? "What you say now is a new review; the newest counts." : "");
   } catch (error) {
@@ -230,8 +226,25 @@ function show(there, address) {
   document.querySelector("p.keys")?.remove();
   document.querySelector("#part").replaceWith(...[there.querySelector("#part"), there.querySelector("p.keys")].filter(Boolean).map((one) => document.importNode(one, true)));
   document.querySelector("#part .name")?.focus({ preventScroll: true });
+  showWays();
   prefetch();
   count();
+}
+
+// The next part was fetched before this one was reviewed: its links know less than the trail.
+function showWays() {
+  for (const [way, place] of [["back", trail.length - 1], ["undo", trail.findLastIndex((one) => one.said)]]) {
+    const link = document.querySelector(`#part [data-way="${way}"]`);
+    if (!link || place < 0) continue;
+    link.removeAttribute("aria-disabled");
+    link.href = wayTo(trail[place].id);
+  }
+}
+
+function wayTo(id) {
+  const url = new URL(document.querySelector("#part").dataset.queue, location.href);
+  url.searchParams.set("part", id);
+  return url.href;
 }
 
 // The next part is claimed as well: two people who look at neighbours don't meet.
