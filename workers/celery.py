@@ -64,6 +64,8 @@ def configuration(settings: WorkerSettings) -> dict[str, Any]:
             "workers.score": {"queue": queue_of(VERSION)},
             "workers.trainer": {"queue": TRAIN},
             "workers.replay": {"queue": TRAIN},  # who trains has a model's libraries, and time
+            "workers.replays": {"queue": TRAIN},
+            "workers.verify": {"queue": TRAIN},
             "workers.retain": {"queue": TRAIN},
         },
         "task_serializer": "json",
@@ -110,11 +112,27 @@ def configuration(settings: WorkerSettings) -> dict[str, Any]:
                 "schedule": drift_every_s,
                 "options": {"queue": HOUSEKEEPING, "expires": max(300, 2 * drift_every_s)},
             },
+            "tidy": {
+                "task": "workers.tidy",
+                "schedule": crontab(minute="17"),
+                "options": {"queue": HOUSEKEEPING, "expires": 3600},
+            },
             # Asked for each hour, done once a day: the clock remembers nothing, and may not run at midnight.
             "replay": {
                 "task": "workers.replay",
                 "schedule": crontab(minute="7"),
                 "options": {"queue": TRAIN, "expires": 3600},
+            },
+            # Whoever asks sends a message as well: these are for what the broker lost.
+            "replays": {
+                "task": "workers.replays",
+                "schedule": crontab(minute="*/5"),
+                "options": {"queue": TRAIN, "expires": 300},
+            },
+            "verify": {
+                "task": "workers.verify",
+                "schedule": crontab(minute="*/5"),
+                "options": {"queue": TRAIN, "expires": 300},
             },
             "retain": {  # ... its months each hour, the policy once a day
                 "task": "workers.retain",
@@ -125,6 +143,19 @@ def configuration(settings: WorkerSettings) -> dict[str, Any]:
     }
 
 
-TASKS = ("score", "sweep", "seal", "schedule", "golden", "drift", "trainer", "replay", "retain")
+TASKS = (
+    "score",
+    "sweep",
+    "seal",
+    "schedule",
+    "golden",
+    "drift",
+    "tidy",
+    "trainer",
+    "replay",
+    "replays",
+    "verify",
+    "retain",
+)
 app = Celery("workers", include=[f"workers.{name}" for name in TASKS])
 app.config_from_object(Configuration())
