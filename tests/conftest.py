@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 import warnings
@@ -22,6 +21,7 @@ from db.engine import make_engine, session_factory
 from db.migrate import upgrade
 from db.settings import DatabaseSettings
 from pyramidion.broker import prepare
+from tests.forked import Process, Starter
 
 # torch reads it when it is first imported: two threads on two busy cores are many times slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -253,21 +253,22 @@ def wait() -> Callable[[Callable[[], Any], str, float], None]:
     return wait_for
 
 
-@pytest.fixture
-def processes() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start our own processes, as in `processes("worker", "--queue", "score")`; the test's end kills them."""
-    started: list[subprocess.Popen[bytes]] = []
+@pytest.fixture(scope="session")
+def starter() -> Iterator[Starter]:
+    """Starts `python -m pyramidion`, at once where it can."""
+    made = Starter()
+    yield made
+    made.close()
 
-    def start(
-        *words: str, log: Path | None = None, env: dict[str, str] | None = None
-    ) -> subprocess.Popen[bytes]:
+
+@pytest.fixture
+def processes(starter: Starter) -> Iterator[Callable[..., Process]]:
+    """Start our own processes, as in `processes("worker", "--queue", "score")`; the test's end kills them."""
+    started: list[Process] = []
+
+    def start(*words: str, log: Path | None = None, env: dict[str, str] | None = None) -> Process:
         with (log or Path(os.devnull)).open("ab") as out:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "pyramidion", *words],
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **(env or {})},
-            )
+            process = starter.start(words, {**os.environ, **(env or {})}, out.fileno(), out.fileno())
         started.append(process)
         return process
 

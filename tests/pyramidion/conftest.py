@@ -1,12 +1,11 @@
 import json
 import os
 import resource
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
@@ -23,20 +22,22 @@ class Answer:
 
 
 @pytest.fixture
-def run(home: Path) -> Callable[..., Answer]:
+def run(home: Path, starter: Any) -> Callable[..., Answer]:
     """Run a command as a user would: `run("results", "--json")`."""
 
     def run_it(*words: str, timeout: float = 100, env: dict[str, str] | None = None) -> Answer:
-        done = subprocess.run(
-            [sys.executable, "-m", "pyramidion", *words],
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-            env={**os.environ, "COLUMNS": "200", **(env or {})},
-        )
-        assert "Traceback" not in done.stderr + done.stdout, done.stderr + done.stdout
-        return Answer(done.returncode, done.stdout, done.stderr)
+        with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+            asked = {**os.environ, "COLUMNS": "200", **(env or {})}
+            process = starter.start(words, asked, out.fileno(), err.fileno())
+            try:
+                code = process.wait(timeout)
+            finally:
+                process.kill()
+            for file in (out, err):
+                file.seek(0)
+            answer = Answer(code, out.read(), err.read())
+        assert "Traceback" not in answer.err + answer.out, answer.err + answer.out
+        return answer
 
     return run_it
 
