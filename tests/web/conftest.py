@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import os
+import shutil
 import socket
 import threading
 import time
@@ -17,12 +19,14 @@ import numpy as np
 import pytest
 from argon2 import PasswordHasher
 from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import inspections, models, results, users
 from db.ids import uuid7
 from db.imagestore import ImageStore, open_image_store
 from db.settings import DatabaseSettings
+from tests.conftest import missing
 from web.app import create_app
 from web.server import Server
 from web.settings import WebSettings
@@ -151,6 +155,20 @@ def serve() -> Iterator[Callable[..., str]]:
             return f"http://127.0.0.1:{listening.getsockname()[1]}"
 
         yield start
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    """A real Chromium, as the system has it."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    if found is None:
+        missing(f"none of {', '.join(names)} is here: apt-get install chromium")
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+        opened = playwright.chromium.launch(executable_path=found, args=flags)
+        yield opened
+        opened.close()
 
 
 @pytest.fixture

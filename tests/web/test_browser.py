@@ -1,8 +1,6 @@
 """The page in a real browser, with scripts switched off."""
 
 import io
-import os
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,28 +8,18 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database", ["sqlite"], indirect=True)]
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture
-def browser_page() -> Iterator[Page]:
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if found is None:
-        reason = f"none of {', '.join(NAMES)} is here: apt-get install chromium"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=found, args=flags)
-        context = browser.new_context(
-            viewport={"width": 1280, "height": 900}, color_scheme="dark", java_script_enabled=False
-        )
-        yield context.new_page()
-        browser.close()
+def browser_page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 900}, color_scheme="dark", java_script_enabled=False
+    )
+    yield context.new_page()
+    context.close()
 
 
 def test_from_the_list_to_a_defect_drawn_on_its_image(
