@@ -188,7 +188,7 @@ def test_reviewing_on_a_parts_own_page(log_in: LogIn, plant: Any) -> None:
     part, pending = plant.inspect("ok"), plant.accept()
     ada = log_in()
     page = ada.get(f"/inspections/{part}")
-    assert "<b>Overrule</b> it is bad" in page.text
+    assert "<b>Overrule</b>: it is bad" in page.text
     data = {**fields(page.text), "verdict": "overrule"}
     refused = ada.post(f"/inspections/{part}/review", data={**data, "reason": "a scratch"})
     assert refused.status_code == 422
