@@ -120,7 +120,7 @@ def _require_sense(judged: str, verdict: str, inspection_id: UUID, signature: di
     if verdict == "overrule" and judged not in {"ok", "ng"}:
         raise ReviewError(
             f"inspection {inspection_id} was judged {judged}, neither ok nor ng: there is nothing to "
-            "overrule. Confirm it, and say in --reason what became of the part; or capture the part again"
+            "overrule. Confirm it, and say as the reason what became of the part; or capture the part again"
         )
     if (judged, verdict) == ("ng", "overrule"):
         approvals.require("overrule", signature)
@@ -133,9 +133,9 @@ def _require_reason(verdict: str, code: str | None, reason: str | None) -> None:
             f"reason code {code!r} is none of {', '.join(codes)}, which PYRAMIDION_REASON_CODES names"
         )
     if verdict == "overrule" and code is None:
-        raise ReviewError(f"whoever overrules gives the reason: --reason-code with one of {', '.join(codes)}")
+        raise ReviewError(f"whoever overrules gives a reason code: one of {', '.join(codes)}")
     if code == OTHER and not reason:
-        raise ReviewError("the reason code other takes the reason in words: --reason TEXT")
+        raise ReviewError("the reason code other takes the reason in words as well")
     if reason and len(reason) > LONGEST_REASON:
         raise ReviewError(f"the reason has {len(reason)} characters; {LONGEST_REASON} can be kept")
 

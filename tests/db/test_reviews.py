@@ -11,6 +11,7 @@ from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import approvals, inspections, lots, models, results, reviewed, reviews, signatures, users
+from db.evidence.verify import completeness
 from db.history import UnknownInspectionError
 from db.ids import uuid7
 from db.ledger.seal import seal
@@ -18,7 +19,6 @@ from db.ledger.settings import LedgerSettings
 from db.ledger.verify import Wanted, verify
 from db.settings import SettingsError
 from db.tables import Event, Review
-from pyramidion.evidence.verify import completeness
 
 Sessions = sessionmaker[Session]
 PASSWORD = "analytical engine"
@@ -97,7 +97,7 @@ def test_a_review_that_cannot_be_is_refused_with_the_reason(
         ((parts["pending"], "confirm"), "no verdict yet"),
         ((parts["error"], "overrule"), "was judged error, neither ok nor ng"),
         ((parts["inconclusive"], "overrule"), "was judged inconclusive, neither ok nor ng"),
-        ((parts["ng"], "overrule", None), "--reason-code with one of defect"),
+        ((parts["ng"], "overrule", None), "gives a reason code: one of defect"),
         ((parts["ng"], "overrule", "scratch"), "'scratch' is none of defect"),
         ((parts["ng"], "confirm", "other"), "takes the reason in words"),
         ((parts["ng"], "fine"), "not 'fine'"),

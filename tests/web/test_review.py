@@ -192,7 +192,7 @@ def test_reviewing_on_a_parts_own_page(log_in: LogIn, plant: Any) -> None:
     data = {**fields(page.text), "verdict": "overrule"}
     refused = ada.post(f"/inspections/{part}/review", data={**data, "reason": "a scratch"})
     assert refused.status_code == 422
-    assert "gives the reason" in refused.text
+    assert "gives a reason code" in refused.text
     assert 'value="a scratch"' in refused.text
     done = ada.post(f"/inspections/{part}/review", data={**data, "reason_code": "defect"})
     assert (done.status_code, done.headers["location"]) == (303, f"/inspections/{part}")
