@@ -31,6 +31,10 @@ _TELLS_EVERY_S: Final = 1.0
 # Acknowledged before it starts: what waits is in the database, and what takes long is for one worker.
 @app.task(name="workers.verify", acks_late=False)
 def verify_asked() -> None:
+    verify_waiting()
+
+
+def verify_waiting() -> None:
     """Do the verifications that wait, unless another worker is at it."""
     settings = DatabaseSettings()
     engine = make_engine(settings)

@@ -57,8 +57,9 @@ class _GoneAwayError(Exception):
 
 
 class Making(threading.Thread):
-    """Makes evidence into a file; `pieces` gives it as far as it is. It can't be sought in, so what is there
-    stays as it is.
+    """Makes evidence into a file, and gives it as far as it is.
+
+    To who writes it, it is a file that can't be sought in: what is there stays as it is.
     """
 
     def __init__(self, site: Site, subject: Subject, actor: str, file: IO[bytes]) -> None:
@@ -80,6 +81,7 @@ class Making(threading.Thread):
             with self._news:
                 self.is_over = True
                 self._news.notify_all()
+            self._close()
 
     def _make(self) -> None:
         site, subject = self._site, self._subject
@@ -123,9 +125,19 @@ class Making(threading.Thread):
                 if is_over:
                     break
         finally:
-            self._goes_on = False
+            self.give_up()
         if self.error is not None:
             raise self.error
+
+    def give_up(self) -> None:
+        """Want nothing more of it: what makes it ends with the next piece, and the file goes."""
+        self._goes_on = False
+        self._close()
+
+    def _close(self) -> None:
+        with self._news:
+            if self.is_over and not self._goes_on:
+                self._file.close()
 
     def _more_than(self, sent: int) -> tuple[int, bool]:
         with self._news:
@@ -157,6 +169,7 @@ def answer(site: Site, actor: str, about: About, name: str) -> StreamingResponse
     making = _begun(site, Subject(about, name), actor)
     making.join(PATIENCE_S)
     if making.is_over and making.error is not None:
+        making.give_up()
         raise NoRoomError(making.error) if isinstance(making.error, OSError) else making.error
     headers = {"Content-Disposition": _disposition(about, name), "Cache-Control": "private, no-store"}
     if making.size is not None:
