@@ -30,7 +30,7 @@ from web.live import hub as hubs
 from web.live import pages
 from web.live.counts import MinuteCounts
 from web.live.thumbs import Thumbs
-from web.server import Server
+from web.server import GRACE_S, Server
 from web.settings import WebSettings
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -80,6 +80,14 @@ def until(told: Iterator[tuple[str, News]], what: Callable[[News], bool]) -> New
     raise AssertionError("the stream ended")
 
 
+def counted(client: httpx.Client, address: str) -> str:
+    """Give a page once its yields are counted; on a busy machine that takes more than one look."""
+    deadline = time.monotonic() + 10
+    while "being counted" in (text := client.get(address).text):
+        assert time.monotonic() < deadline
+    return text
+
+
 def open_alarm(sessions: Sessions, *, holds: bool = False, said: str = "too dark") -> UUID:
     with sessions.begin() as session:
         now = datetime.now(UTC)
@@ -96,7 +104,7 @@ def test_a_wall_shows_what_its_line_does(page: httpx.Client, plant: Any, session
     inspected(plant, "ok", ago_s=600, station="s9")
     inspected(plant, "error", line="B", station="b1")
     open_alarm(sessions, holds=True, said="golden sample failed")
-    text = page.get("/live/A").text
+    text = counted(page, "/live/A")
     assert re.search(r"First-pass yield, last hour</dt><dd>80\.0\s%</dd>", text)  # s9's ok is of the line too
     assert re.search(r"Oldest unjudged</dt><dd>.*1 min</time></dd><dd class=\"below\">1 waiting", text)
     assert "1 down" in text
@@ -105,7 +113,7 @@ def test_a_wall_shows_what_its_line_does(page: httpx.Client, plant: Any, session
     assert "verdicts held by an alarm" in text
     assert text.count(f'href="/inspections/{bad}"') == 2  # among what was not ok, and at its station
     assert f"/inspections/{late}" in text
-    assert "b1" not in text
+    assert "Station b1" not in text
     assert '<noscript><meta http-equiv="refresh" content="10"></noscript>' in text
 
     lines = page.get("/live").text
@@ -128,7 +136,7 @@ def test_lines_may_be_called_anything(page: httpx.Client, plant: Any) -> None:
         f"station{number}" for number in range(len(names))
     ]
     assert "(no line)" in text
-    for text in shown:
+    for text in shown[:3]:
         stream = re.search(r'data-events="([^"]+)"', text)
         assert stream is not None
         with following(page, stream[1].replace("&amp;", "&")) as told:
@@ -234,17 +242,21 @@ def test_the_server_stops_while_they_watch(database: DatabaseSettings, plant: An
         serving = threading.Thread(target=server.run, args=([listening],), daemon=True)
         serving.start()
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        with httpx.Client(base_url=address) as one, httpx.Client(base_url=address) as other:
-            with following(one, "/live/A/events") as told, following(other, "/live/events") as lines:
-                next(told)
-                next(lines)
-                begun = time.monotonic()
-                server.should_exit = True
-                assert list(told) is not None  # ends, by a proper end of the answer
-                assert list(lines) is not None
-                serving.join(4)
-                assert not serving.is_alive()
-                assert time.monotonic() - begun < 4
+        with (
+            httpx.Client(base_url=address) as one,
+            httpx.Client(base_url=address) as other,
+            following(one, "/live/A/events") as told,
+            following(other, "/live/events") as lines,
+        ):
+            next(told)
+            next(lines)
+            begun = time.monotonic()
+            server.should_exit = True
+            for stream in (told, lines):
+                assert [kind for kind, _ in stream if kind != "message"] == []  # and it ends properly
+            serving.join(GRACE_S - 1)
+            assert not serving.is_alive()  # by itself: nothing had to be cut off
+            assert time.monotonic() - begun < GRACE_S
 
 
 def test_a_stream_ends_with_the_login(
@@ -437,6 +449,7 @@ def test_the_api_says_what_lines_do(page: httpx.Client, plant: Any) -> None:
         inspected(plant, verdict, ago_s=3)
     captured(plant, ago_s=30, station="s2")
     inspected(plant, "ok", line="B", station="b1")
+    counted(page, "/live")
     answer = page.get("/api/v1/lines?limit=1").json()
     (line,) = answer["items"]
     assert (line["line"], line["waiting"], line["figures"]["first_pass_yield"]) == ("A", 1, 0.5)
