@@ -39,6 +39,10 @@ class Server:
             base_url=f"{self.url}/api/v1/", verify=_trusted(ca_file), timeout=_TIMEOUT
         )
 
+    def close(self) -> None:
+        """Let the connections go."""
+        self._client.close()
+
     @property
     def is_in_clear(self) -> bool:
         """Whether token and images can be read on their way."""

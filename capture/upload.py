@@ -35,6 +35,10 @@ class Upload:
         self._server = server
         self._bytes = _BYTES  # fewer once the server says so
 
+    def close(self) -> None:
+        """Let the connections to the server go."""
+        self._server.close()
+
     def take(self, frames: Sequence[Frame]) -> IntakeReport:
         """Have the server store the frames, in as many requests as they need."""
         rest: list[Frame] = []

@@ -1,6 +1,7 @@
 """`pyramidion capture`: a folder of images on its way to be inspected."""
 
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -106,7 +107,8 @@ def _to_server(url: str, token_file: Path | None, station: str) -> Hand:
     target = open_upload(url, token_file)
 
     def hand(items: Iterable[Item], stop: Event) -> tuple[Progress, int | None]:
-        return hand_to(target, station, items, stop), None
+        with closing(target):
+            return hand_to(target, station, items, stop), None
 
     return hand
 

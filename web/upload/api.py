@@ -4,7 +4,6 @@ from typing import Annotated
 
 import anyio
 from fastapi import Query, Request
-from starlette.concurrency import run_in_threadpool
 
 from db import inspections
 from web.access import Permission, Who, needs
@@ -43,7 +42,7 @@ async def upload(
     with Retry-After: there is no room, or the workers are too far behind; the station keeps its images.
     """
     ahead_s = clock_ahead_s(request)
-    await run_in_threadpool(uploads.let_in, who)
+    await anyio.to_thread.run_sync(uploads.let_in, who, limiter=uploads.gate)
     try:
         async with receive(request, query) as received:
             return await anyio.to_thread.run_sync(uploads.take, who, received, ahead_s, limiter=uploads.turns)

@@ -51,6 +51,7 @@ class Uploads:
         self._settings = CaptureSettings()
         self._intake = Intake(site.acts, site.store, enqueue, Limits.of(self._settings))
         self._looking = replace(self._intake, sessions=site.sessions)
+        self.gate = anyio.CapacityLimiter(1)  # so that no more threads wait for a database that is away
         self.turns = anyio.CapacityLimiter(_TAKEN)
         self._coming = 0
         self._lock = threading.Lock()
@@ -63,8 +64,8 @@ class Uploads:
 
         Raises HeldUpError, and ImageStoreUnavailableError.
         """
-        self._look()
         with self._lock:
+            self._look()
             if self._coming >= _COMING:
                 raise HeldUpError("too many stations send images just now; send them again in a moment", 1.0)
             self._require_turn(who.name)
@@ -111,13 +112,12 @@ class Uploads:
 
     def _look(self) -> None:
         """See how far behind the workers are, and whether there is room; one looks for all."""
-        with self._lock:
-            if monotonic() - self._looked_at < _LOOK_S:
-                return
-            self._looked_at = monotonic()
+        if monotonic() - self._looked_at < _LOOK_S:
+            return
         with self._site.reading() as session:
             mounted.require_images(session, self._site.store)
         self._held_up = self._looking.held_up(self._settings)
+        self._looked_at = monotonic()
 
     def _require_turn(self, actor: str) -> None:
         pause_s, why = self._held_up
