@@ -2,8 +2,6 @@
 
 import hashlib
 import io
-import os
-import shutil
 import socket
 import threading
 import time
@@ -27,6 +25,7 @@ from db.ids import uuid7
 from db.imagestore import ImageStore, open_image_store
 from db.settings import DatabaseSettings
 from tests.conftest import missing
+from tests.web import browsers
 from web.app import create_app
 from web.server import Server
 from web.settings import WebSettings
@@ -157,16 +156,13 @@ def serve() -> Iterator[Callable[..., str]]:
         yield start
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A real Chromium, as the system has it."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    if found is None:
-        missing(f"none of {', '.join(names)} is here: apt-get install chromium")
+    if browsers.find() is None:
+        missing(f"none of {', '.join(browsers.NAMES)} is here: apt-get install chromium")
     with sync_playwright() as playwright:
-        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
-        opened = playwright.chromium.launch(executable_path=found, args=flags)
+        opened = browsers.launch(playwright)
         yield opened
         opened.close()
 
