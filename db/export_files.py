@@ -25,6 +25,11 @@ _NUMBERS: Final = ("score", "threshold")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # how one begins (OWASP, CSV injection)
 
 
+def harmless(value: Any) -> Any:
+    """Give a value as CSV may hold it: with an apostrophe before a text that would be a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
 def csv_head() -> bytes:
     """Give the line of names with which a CSV file begins."""
     return _lines([NAMES])
@@ -32,7 +37,7 @@ def csv_head() -> bytes:
 
 def csv_rows(rows: Iterable[ExportRow]) -> bytes:
     """Give rows as a CSV file has them, the regions as JSON."""
-    return _lines([_harmless(value) for value in _values(_flat(row)).values()] for row in rows)
+    return _lines([harmless(value) for value in _values(_flat(row)).values()] for row in rows)
 
 
 def jsonl_rows(rows: Iterable[ExportRow]) -> bytes:
@@ -111,10 +116,6 @@ def _values(row: Any) -> dict[str, Any]:
 
 def _flat(row: ExportRow) -> Any:
     return dataclasses.replace(row, regions=json.dumps(row.regions))  # type: ignore[arg-type]
-
-
-def _harmless(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _lines(rows: Iterable[Iterable[Any]]) -> bytes:

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from db.export_files import harmless
 from db.facets import Facets, facets
 from db.history import Row, search, stream
 from pyramidion.commands import filters
@@ -110,7 +111,7 @@ def _print_csv(rows: Iterable[Row]) -> None:
     writer.writerow([field.name for field in dataclasses.fields(Row)])
     for row in rows:
         values = {**dataclasses.asdict(row), "regions": len(row.regions)}
-        writer.writerow([v.isoformat() if isinstance(v, datetime) else v for v in values.values()])
+        writer.writerow([v.isoformat() if isinstance(v, datetime) else harmless(v) for v in values.values()])
 
 
 def _print_table(rows: list[Row], limit: int) -> None:
