@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Request, UploadFile
 from sqlalchemy import select
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from db import golden, golden_schedules, golden_trials, schedules
+from db import golden, golden_schedules, golden_trials, history, schedules
 from db.golden import GoldenError
 from db.tables import GoldenSample, GoldenSchedule, Station
 from web.access import Permission, Who, needs
@@ -35,9 +35,10 @@ def golden_page(
     inspection: UUID | None = None,
     note: Note = "",
 ) -> HTMLResponse:
-    """List golden samples and their trials; `inspection` is offered to be made one."""
+    """List golden samples and their trials; the image of `inspection` is offered for one."""
     with site.reading() as session:
-        products, product = chosen(session, product)
+        part = None if inspection is None else history.inspection(session, inspection).inspection
+        products, product = chosen(session, product if part is None else part.product)
         samples = golden.in_use(session, product)
         last = golden.last_sent(session)
         trials = golden_trials.newest(session, product, TRIALS + 1, after)
@@ -56,7 +57,7 @@ def golden_page(
         schedule=schedule,
         due=[] if schedule is None else schedules.upcoming(schedule, datetime.now(UTC), DUE),
         stations=stations,
-        inspection=inspection,
+        part=part,
         note=note,
     )
 
