@@ -55,7 +55,7 @@ def api_router(tag: str, *, once: bool = True) -> APIRouter:
 
     return APIRouter(
         prefix=PREFIX,
-        tags=[tag],
+        tags=[tag[:1].upper() + tag[1:]],
         responses=problems(401, 403, 422, 503),
         route_class=OnceRoute if once else GuardedRoute,
         generate_unique_id_function=called,

@@ -58,6 +58,15 @@ class UnansweredError(Exception):
         )
 
 
+class BeingDoneError(Exception):
+    """The same request is being done."""
+
+    retry_after_s = 5.0
+
+    def __init__(self) -> None:
+        super().__init__("this request is being done already; send it again in a moment for its answer")
+
+
 class GuardedRoute(APIRoute):
     """Looks whether somebody may before anything of the body is read."""
 
@@ -138,8 +147,10 @@ class _Once:
             )
         until = monotonic() + _PATIENCE_S
         while before.status == answered.DONE:
-            if monotonic() > until or datetime.now(UTC) - before.at > _LOST_AFTER:
+            if datetime.now(UTC) - before.at > _LOST_AFTER:
                 raise UnansweredError(before.at)
+            if monotonic() > until:
+                raise BeingDoneError
             await anyio.sleep(_LOOK_S)
             found = await run_in_threadpool(self._find, asked)
             before = before if found is None else found

@@ -54,7 +54,7 @@ from web.access import (
 )
 from web.admin.api.products import NoProductError
 from web.audit.evidence import BusyError, NoRoomError
-from web.idempotency import UnansweredError, WrongKeyError
+from web.idempotency import BeingDoneError, UnansweredError, WrongKeyError
 from web.inspections.blobs import LetGoError, NoMapError
 from web.inspections.filters import InvalidFilterError
 from web.inspections.overlay import UndrawableError
@@ -95,6 +95,7 @@ STATUS: dict[type[Exception], int] = {
     RetentionBusyError: 409,
     UnkeepableNameError: 422,
     WrongKeyError: 422,
+    BeingDoneError: 409,
     UnansweredError: 409,
     UnknownProductError: 422,
     HeldUpError: 503,

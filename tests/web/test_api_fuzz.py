@@ -44,17 +44,7 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-TRAVERSAL = [
-    "../../../etc/passwd",
-    "..%2f..%2fetc%2fpasswd",
-    "....//",
-    "/etc/passwd",
-    "C:\\x",
-    "\0",
-    "a\0b",
-    "%",
-    "*",
-]
+ODD = ["..%2f..%2fetc%2fpasswd", "C:\\x", "\0", "%", "*", "<script>alert(1)</script>"]
 
 
 @pytest.fixture
@@ -93,12 +83,7 @@ def fuzz(app: Any, ids: list[str], examples: int, show: Callable[[], Shown]) -> 
             del one["security"]  # else logins and tokens are made up, which test_login has
     schema = schemathesis.openapi.from_dict(document)
     schema.app = app
-    known = {
-        "id_": ids,
-        "name": ["tile", "s1", "eve", *TRAVERSAL],
-        "lot": ["L1", *TRAVERSAL],
-        "form": TRAVERSAL,
-    }
+    known = {"id_": ids, "name": ["tile", "s1", "eve", *ODD], "lot": ["L1", *ODD], "form": ["csv", *ODD]}
     statuses: Counter[int] = Counter()
     wrong: list[str] = []
     shown = show()
@@ -160,7 +145,8 @@ def test_whatever_a_machine_asks_nothing_fails(
 
 
 def test_no_address_leads_out_of_what_is_served(page: httpx.Client) -> None:
-    names = [*TRAVERSAL, "%2e%2e/%2e%2e/etc/passwd", "..%252f..%252fetc%252fpasswd"]
+    names = ["../../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/etc/passwd", "....//etc/passwd"]
+    names += ["..%252f..%252fetc%252fpasswd", "/etc/passwd", "..\\\\etc", "%00", "%"]
     places = (
         "/static/{}",
         "/inspections/{}",
@@ -168,7 +154,7 @@ def test_no_address_leads_out_of_what_is_served(page: httpx.Client) -> None:
         "/api/v1/exports/inspections.{}",
     )
     for place, name in itertools.product(places, names):
-        path = place.format(name.replace("\0", "%00"))
+        path = place.format(name)
         with socket.create_connection((page.base_url.host, page.base_url.port), timeout=20) as raw:
             # As it is: clients tidy addresses up.
             raw.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())

@@ -192,6 +192,9 @@ def test_nothing_else_than_images_is_taken(station: httpx.Client) -> None:
     assert station.post("/inspections", params=GOOD, json={"a": 1}).status_code == 415
     plain = {"Content-Type": "image/png"}
     assert station.post("/inspections", content=part_image(1), headers=plain).status_code == 422
+    crowd = send(station, [b"x"] * 257, [GOOD] * 257)
+    assert (crowd.status_code, "at most 256" in crowd.json()["detail"]) == (422, True)
+    assert send(station, [b"x"] * 300, [GOOD] * 300).status_code == 400
     more = {**GOOD, "x": "1"}
     assert station.post("/inspections", params=more, content=b"", headers=plain).status_code == 422
     broken = {"Content-Type": "multipart/form-data; boundary=x"}
