@@ -1,11 +1,13 @@
 """How facts are written on the page."""
 
 import math
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 NOTHING = "\N{EN DASH}"
+_HASH = re.compile("[0-9a-f]{64}")
 
 
 def utc(moment: datetime | None) -> str:
@@ -102,6 +104,12 @@ def bar(score: float, threshold: float) -> float:
     return round(min(max(score / threshold, 0.0), 2.0) * 50, 1)
 
 
+def short(text: str) -> str:
+    """Write no more than the beginning of a long text, and of a hash."""
+    most = 12 if _HASH.fullmatch(text) else 60
+    return text if len(text) <= most else f"{text[:most]}\N{HORIZONTAL ELLIPSIS}"
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "utc": utc,
     "second": second,
@@ -117,4 +125,5 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "plain": plain,
     "step": step,
     "bar": bar,
+    "short": short,
 }
