@@ -30,7 +30,6 @@ from web.access import (
 )
 from web.app import create_app
 from web.settings import WebSettings
-from web.site import open_site
 
 P = Permission
 PASSWORD = "correct horse: battery"
@@ -155,12 +154,13 @@ def app(
 ) -> Iterator[FastAPI]:
     """The app over the test's own database."""
     monkeypatch.setattr(users, "_HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-    if not routed:
-        routed.append(create_app(WebSettings(), database))
-        routed[0].state.site.engine.dispose()
-    routed[0].state.site = open_site(WebSettings(), database, is_local=True)
+    made = create_app(WebSettings(), database)
+    if routed:
+        routed[0].state = made.state
+    else:
+        routed.append(made)
     yield routed[0]
-    routed[0].state.site.engine.dispose()
+    made.state.site.engine.dispose()
 
 
 @pytest.fixture
