@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -11,13 +11,14 @@ import pytest
 from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import history, models, sample
+from db import history, models, replays, sample
 from db.imagestore import ImageStore, key_of
 from db.settings import DatabaseSettings
 from db.tables import Event
 from model import bundle, training
 from model.bundle import BundlePaths
 from workers import replay
+from workers import replays as asked_for
 from workers.judge import Delivery, judge
 from workers.runtime import Runtime
 from workers.settings import WorkerSettings
@@ -33,6 +34,7 @@ def runtime(
     with ThreadPoolExecutor(2) as threads:
         made = Runtime(WorkerSettings(), sessions, sessions, store, database.home / "bundles", "cpu", threads)
         monkeypatch.setattr(replay, "runtime", lambda: made)
+        monkeypatch.setattr(asked_for, "runtime", lambda: made)
         yield made
 
 
@@ -184,3 +186,47 @@ def test_a_sample_is_drawn_from_the_whole_history(runtime: Runtime, judged: list
         assert sample.judged(session, 24) == sorted(judged)
     assert all(1 <= len(one) <= 6 and set(one) <= set(judged) for one in drawn)
     assert len(set().union(*drawn)) > 6
+
+
+def ask(runtime: Runtime, id_: UUID) -> UUID:
+    with runtime.sessions.begin() as session:
+        return replays.request(session, id_, "aud")
+
+
+def test_what_somebody_asks_for_is_answered_once(
+    runtime: Runtime, judged: list[UUID], superuser: Any, database: DatabaseSettings
+) -> None:
+    superuser("UPDATE results SET score = score * 1.5 WHERE inspection_id = :id", id=judged[1])
+    first, second = ask(runtime, judged[0]), ask(runtime, judged[1])
+    assert ask(runtime, judged[0]) == first  # it waits already
+    for _ in range(2):
+        asked_for.replay_asked.run()
+    with runtime.reading() as session:
+        good, bad = replays.of(session, judged[0]), replays.of(session, judged[1])
+        assert replays.waiting(session) == []
+    assert (good.waiting, bad.waiting) == (None, None)
+    (equal,), (different,) = good.answers, bad.answers
+    assert (equal.actor, equal.detail["equal"], equal.detail["request"]) == ("aud", True, str(first))
+    assert (different.detail["equal"], different.detail["request"]) == (False, str(second))
+    assert "the stored score is" in different.detail["differences"][0]
+
+    assert ask(runtime, judged[0]) != first
+    asked_for.replay_asked.run()
+    with runtime.reading() as session:
+        assert len(replays.of(session, judged[0]).answers) == 2
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_wish_waits_until_a_worker_comes_and_not_for_ever(
+    runtime: Runtime, judged: list[UUID], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(runtime, judged[0])
+    with runtime.reading() as session:
+        found = replays.of(session, judged[0])
+        assert found.waiting is not None
+        assert not found.is_silent
+        monkeypatch.setattr(replays, "SILENT", timedelta(0))
+        assert found.is_silent
+        monkeypatch.setattr(replays, "WAITS", timedelta(0))
+        assert replays.of(session, judged[0]).waiting is None
+        assert replays.waiting(session) == []

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+from uuid import UUID
 
 from db.said import signed
 from db.tables import Event
@@ -32,6 +33,16 @@ class Told:
     facts: list[tuple[str, str]] = field(default_factory=list)
     documents: list[tuple[str, str]] = field(default_factory=list)
     signature: str | None = None
+
+    @property
+    def inspection(self) -> UUID | None:
+        """The inspection that it was done to, where its kind is one of those."""
+        if not self.event.kind.startswith(("review.", "replay.")):
+            return None
+        try:
+            return UUID(self.event.subject or "")
+        except ValueError:
+            return None
 
 
 def tell(event: Event) -> Told:
