@@ -496,7 +496,8 @@ def test_nonsense_is_refused(page: httpx.Client, plant: Any) -> None:
         ("/live/A/events?window=99999999999999999999", 422),
         ("/alarms?state=what", 422),
         ("/alarms?after=x", 422),
-        ("/alarms?product=%00%27;DROP", 200),
+        ("/alarms?product=%27;DROP--", 200),
+        ("/alarms?product=%00", 422),
         ("/alarms/x", 404),
         (f"/alarms/{uuid4()}", 404),
         ("/api/v1/status?minutes=nan", 422),
@@ -504,7 +505,7 @@ def test_nonsense_is_refused(page: httpx.Client, plant: Any) -> None:
         ("/api/v1/lines?window=1", 422),
         ("/api/v1/lines?after=%00&limit=1", 200),
         ("/api/v1/alarms?state=what", 422),
-        ("/api/v1/alarms?product=%00", 200),
+        ("/api/v1/alarms?product=%00", 422),
         ("/api/v1/alarms/x", 404),
     ):
         answer = page.get(address)

@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from db import alarms
 from db.tables import Alarm
+from db.text import UNKEEPABLE
 from web.access import Permission, Who, needs
 from web.site import Here
 
@@ -37,6 +38,13 @@ def close(session: Session, id_: UUID, by: str, why: str) -> Alarm:
     return alarms.close(session, id_, by, why.strip())
 
 
+def named(product: str | None) -> str | None:
+    """Give the product that alarms are asked for of; raises InvalidAlarmsError."""
+    if product is not None and UNKEEPABLE.search(product):
+        raise InvalidAlarmsError(f"No product can be called {product!r}.")
+    return product or None
+
+
 @router.api_route("", methods=["GET", "HEAD"], dependencies=[needs(Permission.READ)])
 def listed(
     request: Request,
@@ -48,7 +56,7 @@ def listed(
     """List alarms, newest first."""
     if state not in STATES:
         raise InvalidAlarmsError(f"Alarms are {' or '.join(STATES)}, not {state!r}.")
-    product = product or None
+    product = named(product)
     with site.reading() as session:
         counted = {
             "open": (opened := alarms.number(session, product, only_open=True)),

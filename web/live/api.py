@@ -12,7 +12,7 @@ from db import alarms, flow
 from web.access import Permission, Who, needs
 from web.api import PREFIX, Limit, Listed, api_router, problems
 from web.live import addresses
-from web.live.alarms import LONGEST_REASON, close
+from web.live.alarms import LONGEST_REASON, close, named
 from web.live.board import LineNow, State, StationNow
 from web.live.hub import Live
 from web.live.pages import Window, offered
@@ -197,7 +197,7 @@ def listed(
     with site.reading() as session:
         found = alarms.newest(
             session,
-            product,
+            named(product),
             only_open=state == "open",
             only_closed=state == "closed",
             limit=limit + 1,
