@@ -146,6 +146,7 @@ class ToReview(Base):
         ),
         # All that is asked for stands in it: a filter that few match reads no rows.
         Index(None, "source", "inspection_id", "product", "line", "lot"),
+        Index(None, "lot", "source", "inspection_id"),
     )
 
     inspection_id: Mapped[UUID] = mapped_column(primary_key=True)

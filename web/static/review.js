@@ -237,6 +237,7 @@ function showWays() {
     const link = document.querySelector(`#part [data-way="${way}"]`);
     if (!link || place < 0) continue;
     link.removeAttribute("aria-disabled");
+    link.removeAttribute("role");
     link.href = wayTo(trail[place].id);
   }
 }

@@ -146,6 +146,18 @@ def upgrade() -> None:
         "to_review",
         ["source", "inspection_id", "product", "line", "lot"],
     )
+    op.create_index(
+        op.f("ix_to_review_lot_source_inspection_id"), "to_review", ["lot", "source", "inspection_id"]
+    )
+    op.drop_index("ix_results_model_version", "results")  # which had to be sorted for a page of a model
+    op.create_index("ix_results_model_version_inspection_id", "results", ["model_version", "inspection_id"])
+    op.create_index(
+        "ix_results_late",
+        "results",
+        ["inspection_id"],
+        postgresql_where=sa.text("(timings ->> 'late_ms') IS NOT NULL"),
+        sqlite_where=sa.text("json_extract(timings, '$.late_ms') IS NOT NULL"),
+    )
 
 
 def fill_queue() -> Iterator[str]:
