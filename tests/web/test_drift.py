@@ -103,7 +103,7 @@ def test_yield_is_summed_up_by_periods(page: httpx.Client, plant: Any, sessions:
     bad = plant.inspect("ng")
     with sessions.begin() as session:
         reviews.record(session, bad, "overrule", "ada", reason_code="false_alarm")
-    (day,) = page.get(f"/api/v1/trends?product=tile&{SPAN}").json()
+    (day,) = page.get(f"/api/v1/trends?product=tile&by=day&{SPAN}").json()
     assert (day["captured"], day["first_pass_yield"], day["false_reject_rate"]) == (5, 0.6, 1.0)
     text = page.get(f"/drift/yield?product=tile&by=shift&zone=Europe/Berlin&{SPAN}").text
     assert "2026-03-01 06:00" in text

@@ -17,7 +17,7 @@ from web.access import Permission, needs
 from web.api import Limit, Listed, api_router
 from web.asked import Asked, given
 from web.drift import span
-from web.drift.pages import USUAL_SHIFTS, By, Days, Time
+from web.drift.pages import SUMMING, USUAL_SHIFTS, By, Days, Time
 from web.drift.span import InvalidSpanError
 from web.models.api import Product, more
 from web.site import Here
@@ -137,19 +137,22 @@ def list_periods(
     site: Here,
     product: Asked = None,
     station: Asked = None,
-    by: By = "day",
+    by: By = "hour",
     zone: Asked = None,
     shifts: Asked = None,
     since: Time = None,
     until: Time = None,
     days: Days = None,
 ) -> list[Period]:
-    """Sum up hours, shifts or days: counts, first-pass yield, how often reviews overrule; oldest first."""
-    time = span.read(since, until, days)
+    """Sum up hours, shifts or days: counts, first-pass yield, how often reviews overrule; oldest first.
+
+    Of the last 24 hours unless a range is given.
+    """
+    time = span.read(since, until, days, usual=1)
     place = trends.read_zone(given(zone) or "UTC")
     starts = trends.read_shifts(given(shifts) or USUAL_SHIFTS)
     wanted = Filter(product=given(product), station=given(station), since=time.since, until=time.until)
-    with site.reading() as session:
+    with SUMMING, site.reading() as session:
         if wanted.product is not None:
             require_product(session, wanted.product)
         periods = trends.trend(session, wanted, by, place, starts)

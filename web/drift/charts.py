@@ -26,7 +26,7 @@ TITLES: Final = {
 def of_drift(
     time: Span, found: Sequence[DriftWindow], raised: Sequence[Alarm], marks: Sequence[Mark]
 ) -> dict[str, Any]:
-    """Give windows (newest first) as columns, oldest first, with alarms and marks; numbers to 4 digits."""
+    """Give windows (newest first) as columns, oldest first, with alarms and marks; numbers to 5 places."""
     windows = list(reversed(found))
     return {
         **_range(time),
@@ -77,4 +77,4 @@ def _range(time: Span) -> dict[str, str]:
 
 def _number(window: DriftWindow, name: str, what: str) -> float | None:
     one = window.statistics.get(name)
-    return None if one is None else float(f"{one[what]:.4g}")
+    return None if one is None else round(one[what], 5)

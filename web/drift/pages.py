@@ -1,5 +1,6 @@
 """Drift: scores, verdicts and looks of each station's images over time, and how production goes."""
 
+import threading
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -20,8 +21,10 @@ from web.site import Here
 router = APIRouter(include_in_schema=False)
 READ = [needs(Permission.READ)]
 GET = ["GET", "HEAD"]
-ROWS = 96  # windows of a page of the table: a day of quarters of an hour
+ROWS = 48  # windows of a page of the table: half a day of quarters of an hour
 MARKS = 200  # the newest, that are drawn and listed
+# Counting a long time keeps a processor busy for seconds, which scoring wants as well.
+SUMMING = threading.BoundedSemaphore(2)
 Time = Annotated[str | None, Query(max_length=40)]
 Days = Annotated[int | None, Query(ge=1, le=span.LONGEST_DAYS)]
 Page = Annotated[int, Query(ge=0, le=1000)]
@@ -106,7 +109,7 @@ def yield_page(
     site: Here,
     product: Asked = None,
     station: Asked = None,
-    by: By = "day",
+    by: By = "hour",
     zone: Asked = None,
     shifts: Asked = None,
     since: Time = None,
@@ -115,11 +118,11 @@ def yield_page(
 ) -> HTMLResponse:
     """Show first-pass yield and how often reviews overrule, by hour, shift or day."""
     product, station = given(product), given(station)
-    time = span.read(since, until, days)
+    time = span.read(since, until, days, usual=1)  # each part of it is counted anew
     zone, shifts = given(zone) or "UTC", given(shifts) or USUAL_SHIFTS
     place, starts = trends.read_zone(zone), trends.read_shifts(shifts)
     wanted = Filter(product=product, station=station, since=time.since, until=time.until)
-    with site.reading() as session:
+    with SUMMING, site.reading() as session:
         if product is not None:
             require_product(session, product)
         periods = trends.trend(session, wanted, by, place, starts)

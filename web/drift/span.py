@@ -34,16 +34,19 @@ class Span:
         return urlencode({name: value for name, value in {**others, **times}.items() if value})
 
 
-def read(since: str | None, until: str | None, days: int | None) -> Span:
-    """Read a range; times are UTC unless they say otherwise. Raises InvalidSpanError."""
+def read(since: str | None, until: str | None, days: int | None, usual: int = USUAL_DAYS) -> Span:
+    """Read a range, the last `usual` days where none is given; times are UTC unless they say otherwise.
+
+    Raises InvalidSpanError.
+    """
     now = datetime.now(UTC)
     begin, end = _time(since), _time(until)
     if begin is None and end is None:
-        last = days or USUAL_DAYS
+        last = days or usual
         return Span(now - timedelta(days=last), now, last)
     end = end or now
     try:
-        begin = begin or end - timedelta(days=days or USUAL_DAYS)
+        begin = begin or end - timedelta(days=days or usual)
     except OverflowError:
         raise InvalidSpanError(f"nothing was before {plain(end)}") from None
     if begin >= end:
