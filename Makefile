@@ -53,6 +53,13 @@ packages: $(VENV)/.dev
 test: lint packages  ## Everything that is checked, with real services
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
+.PHONY: screenshots
+screenshots: $(VENV)/.dev  ## Pictures of every page for docs/page.md, of what the ageing demo leaves; some minutes
+	@rm -rf "$(CURDIR)/.screenshots"
+	@PYRAMIDION_HOME="$(CURDIR)/.screenshots" $(BIN)/pyramidion demo --retrain --parts 80 --rate 12 --exit || true
+	@PYRAMIDION_HOME="$(CURDIR)/.screenshots" $(BIN)/python -m tests.web.screenshots
+	@rm -rf "$(CURDIR)/.screenshots"
+
 .PHONY: faults
 faults: $(VENV)/.dev  ## A plant under load and 100 faults drawn from a seed (ARGS="--seed 7"); about 15 minutes
 	@$(BIN)/python -m tests.faults $(ARGS)

@@ -1,0 +1,89 @@
+"""Pictures of every page for docs/page.md, of the home that PYRAMIDION_HOME names.
+
+make screenshots    (lets the ageing demo fill a home first; some minutes)
+"""
+
+import io
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+from sqlalchemy.orm import Session, sessionmaker
+
+from db import roles, users
+from db.engine import make_engine, session_factory
+from db.settings import DatabaseSettings
+from tests.web.browsers import launch
+from tests.web.every_page import every_page
+from web.app import create_app
+from web.server import Server
+from web.settings import WebSettings
+
+FOLDER: Final = Path(__file__).parents[2] / "docs" / "images" / "page"
+SIZE: Final = (1280, 860)
+COLOURS: Final = 128  # enough for a page of greys, in a third of the bytes
+NAME, FIRST, PASSWORD = "ada", "given for the pictures", "chosen for the pictures"  # of a demo's home
+
+
+def main() -> None:
+    database = DatabaseSettings()
+    sessions = session_factory(make_engine(database))
+    open_account(sessions)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as closing:
+        address = closing.enter_context(served(database))
+        browser = launch(closing.enter_context(sync_playwright()))
+        closing.callback(browser.close)
+        page = browser.new_page(viewport={"width": SIZE[0], "height": SIZE[1]})
+        page.goto(f"{address}/login")
+        page.get_by_label("Name").fill(NAME)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        with sessions() as session:
+            pages = every_page(session)
+        for one in pages:
+            page.goto(address + one.address, wait_until="load")
+            page.wait_for_timeout(500)  # charts are drawn, the wall has heard of the last parts
+            shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(COLOURS)
+            shot.save(FOLDER / f"{one.name}.png", optimize=True)
+            sys.stdout.write(f"{one.name}.png\n")
+
+
+def open_account(sessions: sessionmaker[Session]) -> None:
+    """Open an account with all roles, where there is none yet."""
+    with sessions.begin() as session:
+        if any(user.name == NAME for user in users.everyone(session)):
+            return
+        users.add(session, NAME, "Ada Lovelace", FIRST, "screenshots", list(roles.ROLES))
+    with sessions.begin() as session:
+        users.change_password(session, NAME, FIRST, PASSWORD)
+
+
+@contextmanager
+def served(database: DatabaseSettings) -> Iterator[str]:
+    """Serve the page by a thread on a free port, and give its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = Server(create_app(WebSettings(), database))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            deadline = time.monotonic() + 30
+            while not server.started:
+                if time.monotonic() > deadline:
+                    raise RuntimeError("the page did not start")
+                time.sleep(0.05)
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(20)
+
+
+if __name__ == "__main__":
+    main()
