@@ -1,7 +1,8 @@
 """Every route with everybody: who is let in is what web.access says, and whoever is not changes nothing."""
 
 import asyncio
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -10,11 +11,11 @@ import pytest
 from argon2 import PasswordHasher
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
-from sqlalchemy import select
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy import Engine, select
 from starlette.routing import Mount
 
 from db import logins, tokens, users
+from db.migrate import upgrade
 from db.roles import ROLES, SCOPES
 from db.settings import DatabaseSettings
 from db.tables import Base
@@ -46,8 +47,6 @@ OPEN = {
     ("HEAD", "/drift/plotly-{named}.js"),
 }
 NOT_GUARDED = ["/static"]
-pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # no query differs here
-Sessions = sessionmaker[Session]
 
 
 @dataclass(frozen=True)
@@ -143,42 +142,58 @@ def ask_all(app: FastAPI, questions: list[tuple[Asked, dict[str, str]]]) -> list
 
 
 @pytest.fixture(scope="module")
-def routed() -> list[FastAPI]:
-    """The app, once made: only its first request finds out what its routes take, for a second."""
-    return []
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], FastAPI]]:
+    """Give the app over a new database; that it finds out once what its routes take spares seconds."""
+    made: list[FastAPI] = []
+    engines: list[Engine] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in [name for name in os.environ if name.startswith(("PYRAMIDION_", "AWS_"))]:
+            patch.delenv(variable)
+        patch.setattr(users, "_HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+
+        def make() -> FastAPI:
+            home = tmp_path_factory.mktemp("access")
+            patch.setenv("PYRAMIDION_HOME", str(home))
+            patch.chdir(home)
+            app = create_app(WebSettings(), DatabaseSettings())
+            engines.append(app.state.site.acts.kw["bind"])
+            upgrade(engines[-1])
+            made.append(app)
+            made[0].state = app.state
+            return made[0]
+
+        yield make
+        for engine in engines:
+            engine.dispose()
 
 
-@pytest.fixture
-def app(
-    routed: list[FastAPI], database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[FastAPI]:
-    """The app over the test's own database."""
-    monkeypatch.setattr(users, "_HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-    made = create_app(WebSettings(), database)
-    if routed:
-        routed[0].state = made.state
-    else:
-        routed.append(made)
-    yield routed[0]
-    made.state.site.engine.dispose()
-
-
-@pytest.fixture
-def people(app: FastAPI, sessions: Sessions) -> None:
-    """A user of each role, one without any, and one whose password somebody else chose."""
+@pytest.fixture(scope="module")
+def app(plant: Callable[[], FastAPI]) -> FastAPI:
+    """The app, with a user of each role, one without any, and one whose password somebody else chose."""
+    app = plant()
     for name, roles in [*((role, [role]) for role in ROLES), ("signer", []), ("new", list(ROLES))]:
-        with sessions.begin() as session:
+        with app.state.site.writing() as session:
             users.add(session, name, name, FIRST, "admin", roles)
         if name != "new":
-            with sessions.begin() as session:
+            with app.state.site.writing() as session:
                 users.change_password(session, name, FIRST, PASSWORD)
+    return app
 
 
-def login(sessions: Sessions, name: str) -> dict[str, str]:
+def login(app: FastAPI, name: str) -> dict[str, str]:
     """Give the headers of a new login, as a script of the page sends them."""
-    with sessions.begin() as session:
+    with app.state.site.writing() as session:
         _, token = logins.begin(session, name, FIRST if name == "new" else PASSWORD, "127.0.0.1")
     return {"cookie": f"{COOKIE}={token}", FORM_HEADER: logins.form_token(token)}
+
+
+# Before the others: it takes the app over a database without accounts.
+def test_every_route_at_this_machine_without_accounts(plant: Callable[[], FastAPI]) -> None:
+    app = plant()
+    questions: list[tuple[Asked, dict[str, str]]] = [(one, {}) for one in _without_head(app)]
+    _check(app, questions, THIS_MACHINE.permissions, 401)
+    elsewhere = ask_all(app, [(one, {"host": "evil.example"}) for one in _guarded(app)])
+    assert set(elsewhere) == {421}
 
 
 def test_each_route_names_a_permission_and_few_are_open(app: FastAPI) -> None:
@@ -190,41 +205,34 @@ def test_each_route_names_a_permission_and_few_are_open(app: FastAPI) -> None:
 
 
 @pytest.mark.parametrize("role", [*ROLES, "signer"])
-def test_every_route_with_every_role(app: FastAPI, people: None, sessions: Sessions, role: str) -> None:
+def test_every_route_with_every_role(app: FastAPI, role: str) -> None:
     granted = GRANTS[role] if role in ROLES else frozenset({P.ACCOUNT})
-    lasting = login(sessions, role)
+    lasting = login(app, role)
     questions = [
         # Logging out, say, ends the login that asks for it.
-        (one, login(sessions, role) if one.permission is P.ACCOUNT and not one.is_safe else lasting)
+        (one, login(app, role) if one.permission is P.ACCOUNT and not one.is_safe else lasting)
         for one in _without_head(app)
     ]
     _check(app, questions, granted, 403)
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_every_route_with_every_scope(app: FastAPI, people: None, sessions: Sessions, scope: str) -> None:
-    with sessions.begin() as session:
-        _, text = tokens.make(session, "machine", [scope], "admin")
+def test_every_route_with_every_scope(app: FastAPI, scope: str) -> None:
+    with app.state.site.writing() as session:
+        _, text = tokens.make(session, scope, [scope], "admin")
     headers = {"authorization": f"Bearer {text}"}
     _check(app, [(one, headers) for one in _without_head(app)], SCOPE_GRANTS[scope], 403)
 
 
-def test_every_route_with_nobody(app: FastAPI, people: None) -> None:
-    for headers in ({}, {"cookie": f"{COOKIE}=guessed"}, {"authorization": f"Bearer pyr_{'x' * 40}"}):
-        _check(app, [(one, headers) for one in _guarded(app)], frozenset(), 401)
+def test_every_route_with_nobody(app: FastAPI) -> None:
+    questions: list[tuple[Asked, dict[str, str]]] = [(one, {}) for one in _guarded(app)]
+    for headers in ({"cookie": f"{COOKIE}=guessed"}, {"authorization": f"Bearer pyr_{'x' * 40}"}):
+        questions += [(one, headers) for one in _without_head(app)]
+    _check(app, questions, frozenset(), 401)
 
 
-def test_every_route_at_this_machine_without_accounts(app: FastAPI) -> None:
-    questions: list[tuple[Asked, dict[str, str]]] = [(one, {}) for one in _without_head(app)]
-    _check(app, questions, THIS_MACHINE.permissions, 401)
-    elsewhere = ask_all(app, [(one, {"host": "evil.example"}) for one in _guarded(app)])
-    assert set(elsewhere) == {421}
-
-
-def test_who_has_to_choose_a_password_gets_nowhere_before(
-    app: FastAPI, people: None, sessions: Sessions
-) -> None:
-    lasting = login(sessions, "new")
+def test_who_has_to_choose_a_password_gets_nowhere_before(app: FastAPI) -> None:
+    lasting = login(app, "new")
     asked = [one for one in _without_head(app) if one.permission is not P.ACCOUNT]
     statuses = ask_all(app, [(one, lasting) for one in asked])
     wrong = [
@@ -235,12 +243,10 @@ def test_who_has_to_choose_a_password_gets_nowhere_before(
     assert wrong == []
 
 
-def test_no_form_but_that_of_the_login_changes_anything(
-    app: FastAPI, people: None, sessions: Sessions
-) -> None:
+def test_no_form_but_that_of_the_login_changes_anything(app: FastAPI) -> None:
     asked, questions = [], []
-    own = {role: login(sessions, role) for role in ROLES}
-    stale = {role: login(sessions, role)[FORM_HEADER] for role in ROLES}
+    own = {role: login(app, role) for role in ROLES}
+    stale = {role: login(app, role)[FORM_HEADER] for role in ROLES}
     for one in _guarded(app):
         role = next((role for role in ROLES if one.permission in GRANTS[role]), None)
         if one.is_safe or role is None:
@@ -254,11 +260,11 @@ def test_no_form_but_that_of_the_login_changes_anything(
             asked.append((one.method, one.path, change))
             questions.append((one, {**own[role], **change}))
     assert len(questions) > 8
-    kept = _everything(sessions)
+    kept = _everything(app)
     statuses = ask_all(app, questions)
     wrong = [(*what, status) for what, status in zip(asked, statuses, strict=True) if status != 403]
     assert wrong == []
-    assert _everything(sessions) == kept
+    assert _everything(app) == kept
 
 
 def _guarded(app: FastAPI) -> list[Asked]:
@@ -286,8 +292,8 @@ def _check(
     assert wrong == []
 
 
-def _everything(sessions: Sessions) -> dict[str, list[Any]]:
-    with sessions() as session:
+def _everything(app: FastAPI) -> dict[str, list[Any]]:
+    with app.state.site.reading() as session:
         return {
             table.name: sorted(map(repr, session.execute(select(table)).all()))
             for table in Base.metadata.sorted_tables
