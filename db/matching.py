@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Select, func, literal, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.ids import first_id
-from db.regions import has_regions, largest_area
+from db.regions import has_regions, is_late, largest_area
 from db.reviewed import newest
 from db.tables import Attempt, Inspection, Result, Review
 
@@ -145,7 +145,7 @@ def _of_result(session: Session, wanted: Filter) -> Iterator[ColumnElement[bool]
     if wanted.max_defect_area is not None:
         yield largest_area() <= wanted.max_defect_area
     if wanted.late:
-        yield Result.timings["late_ms"].as_float().is_not(None)
+        yield is_late()
 
 
 def _scores(wanted: Filter, score: Any) -> Iterator[ColumnElement[bool]]:

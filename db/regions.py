@@ -1,8 +1,8 @@
-"""The defects' sizes, in SQL: regions are a JSON array, which each database takes apart in its own way."""
+"""What results keep as JSON, in SQL: sizes of defects, and lateness; each database has its own way."""
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, text
+from sqlalchemy import ColumnElement, Double, String, text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
@@ -35,3 +35,23 @@ def largest_area() -> ColumnElement[float]:
 def has_regions() -> ColumnElement[bool]:
     """Say that a result has a region, in the words of the index ix_results_defects."""
     return text("results.regions <> '[]'")  # type: ignore[return-value]
+
+
+class _LateMs(GenericFunction[str]):
+    type = String()
+    inherit_cache = True
+
+
+@compiles(_LateMs, "sqlite")
+def _late_on_sqlite(_element: _LateMs, _compiler: SQLCompiler, **_options: Any) -> str:
+    return "json_extract(results.timings, '$.late_ms')"
+
+
+@compiles(_LateMs, "postgresql")
+def _late_on_postgresql(_element: _LateMs, _compiler: SQLCompiler, **_options: Any) -> str:
+    return "(results.timings ->> 'late_ms')"
+
+
+def is_late() -> ColumnElement[bool]:
+    """Say that a result missed its product's deadline, in the words of the index ix_results_late."""
+    return _LateMs(Result.timings).is_not(None)

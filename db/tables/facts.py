@@ -106,12 +106,18 @@ class Result(Base):
         CheckConstraint("attempts >= 1", name="attempts"),
         Index(None, "verdict", "inspection_id"),
         Index(None, "score", "inspection_id"),
-        Index(None, "model_version"),
+        Index(None, "model_version", "inspection_id"),
         Index(
             "ix_results_defects",
             "inspection_id",
             postgresql_where=text("regions <> '[]'::jsonb"),
             sqlite_where=text("regions <> '[]'"),
+        ),
+        Index(
+            "ix_results_late",
+            "inspection_id",
+            postgresql_where=text("(timings ->> 'late_ms') IS NOT NULL"),
+            sqlite_where=text("json_extract(timings, '$.late_ms') IS NOT NULL"),
         ),
         {"postgresql_partition_by": "RANGE (inspection_id)"},
     )

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from db.facets import Facets, facets
 from db.matching import Filter
 
-COUNTED: Final = 5_000  # of the newest matches: more would take longer than a page may
+COUNTED: Final = 2_000  # of the newest matches: more would take longer than a page may
 KEPT_S: Final = 60.0
 LISTS: Final = 200  # that are remembered
 
