@@ -57,6 +57,16 @@ class Client:
 
     async def get(self, path: str) -> tuple[int, bytes]:
         """Give status and body of a page."""
+        try:
+            return await self._get(path)
+        except (
+            asyncio.IncompleteReadError,
+            ConnectionError,
+        ):  # what is idle, the server closes
+            self._writer = None
+            return await self._get(path)
+
+    async def _get(self, path: str) -> tuple[int, bytes]:
         reader = await self.ask(path)
         head = await reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)

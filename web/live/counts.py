@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from db.live import MINUTE_S, by_minute
 from db.trends import Figures, add
+from web.live.spent import Spent
 
 WINDOWS: Final = (10, 60, 480)  # minutes, of which a page shows the yield
 _RUNNING: Final = 2  # minutes that are counted at each look
@@ -22,20 +23,6 @@ _AGAIN_S: Final = 60.0  # at the earliest; later for what is old: a tenth of its
 _PENDING_AGAIN_S: Final = 15.0
 _ENOUGH_S: Final = 0.04  # for one question, if it is of more than _LEAST
 _LEAST, _MOST = 10, 120  # minutes of one question
-
-
-class _Clock:
-    """What was spent since: of this thread's processor time, or of waiting, which counts a fifth.
-
-    On a busy machine all takes long; a database that is elsewhere is waited for.
-    """
-
-    def __init__(self) -> None:
-        self.at = time.monotonic()
-        self._cpu_s = time.thread_time()
-
-    def spent_s(self) -> float:
-        return max(time.thread_time() - self._cpu_s, (time.monotonic() - self.at) / 5)
 
 
 @dataclass
@@ -54,7 +41,7 @@ class MinuteCounts:
 
     def count(self, session: Session, now: datetime, budget_s: float) -> None:
         """Count the newest minutes, then of those that need it as many as fit into the budget."""
-        begun = _Clock()
+        spent = Spent()
         newest = int(now.timestamp()) // MINUTE_S
         for old in [one for one in self._minutes if one < newest - WINDOWS[-1]]:
             del self._minutes[old]
@@ -63,7 +50,7 @@ class MinuteCounts:
         for first, last in _runs(wanted):
             until = last
             while until >= first:
-                if begun.spent_s() > budget_s:
+                if spent.seconds() > budget_s:
                     return
                 since = max(first, until - self._at_once + 1)
                 self._ask(session, since, until, newest)
@@ -82,12 +69,12 @@ class MinuteCounts:
         return {station: add(figures) for station, figures in parts.items()}
 
     def _ask(self, session: Session, first: int, last: int, newest: int) -> None:
-        begun = _Clock()
+        spent = Spent()
         found = by_minute(session, _time(first), _time(last + 1))
         for number in range(first, last + 1):
-            self._minutes[number] = _Minute(begun.at, number <= newest - _RUNNING, found.get(number, {}))
+            self._minutes[number] = _Minute(spent.begun, number <= newest - _RUNNING, found.get(number, {}))
         if last - first + 1 >= self._at_once:
-            more = self._at_once * 2 if begun.spent_s() < _ENOUGH_S else self._at_once // 2
+            more = self._at_once * 2 if spent.seconds() < _ENOUGH_S else self._at_once // 2
             self._at_once = max(_LEAST, min(_MOST, more))
 
     def _wanted(self, newest: int) -> list[int]:

@@ -25,13 +25,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from db.imagestore import ImageStoreUnavailableError
 from web.live import addresses
 from web.live.board import Board, LineNow, State, pictured
+from web.live.spent import Spent
 from web.live.thumbs import Thumbs
 from web.site import Site
 
 log = logging.getLogger(__name__)
 EVERY_S: Final = 1.0
 MOST_VIEWERS: Final = 500
-_SHARE: Final = 0.1  # of one processor's time for looking: a slow database is asked less often
+_SHARE: Final = 0.1  # of one processor's time for looking: a slow database is asked less often,
+_LONGEST_S: Final = 5.0  # but soon enough for pages not to think that nobody looks any more
 _DRAWING_S: Final = 0.15  # of a second, for pictures
 _AWAY: Final = "The database can't be read just now: what you see is from before."
 
@@ -183,22 +185,23 @@ class Hub:
             begun = time.monotonic()
             topics = {viewer.topic for viewer in self._viewers}
             try:
-                state = await loop.run_in_executor(looks, self._look, topics)
+                state, cost_s = await loop.run_in_executor(looks, self._look, topics)
             except (DBAPIError, PoolTimeoutError) as error:
                 log.warning("the lines can't be looked at: %s", error)
                 self._tell_trouble(topics)
                 await asyncio.sleep(5 * EVERY_S)
                 continue
-            took = time.monotonic() - begun
             if drawing is None or drawing.done():
                 drawing = loop.run_in_executor(draws, self._draw, pictured(_lines(state, topics)))
             await asyncio.wait([drawing], timeout=_DRAWING_S)
             self._show(await loop.run_in_executor(looks, self._render, state, topics))
-            await asyncio.sleep(max(begun + EVERY_S - time.monotonic(), took / _SHARE - took))
+            rest_s = max(begun + EVERY_S - time.monotonic(), cost_s / _SHARE - cost_s)
+            await asyncio.sleep(min(rest_s, _LONGEST_S))
 
-    def _look(self, topics: set[Topic]) -> State:
+    def _look(self, topics: set[Topic]) -> tuple[State, float]:
+        spent = Spent()
         lines = {topic.line for topic in topics if topic.line is not None}
-        return self._board.look(lines, {topic.window for topic in topics})
+        return self._board.look(lines, {topic.window for topic in topics}), spent.seconds()
 
     def _draw(self, ids: list[UUID]) -> None:
         try:
