@@ -168,6 +168,11 @@ def test_golden_samples_are_added_sent_and_retired(
     part = plant.inspect("ng")
     with sessions.begin() as session:
         models.set_champion(session, "tile", plant.model, "grace", "first")
+    offered = grace.get(f"/inspections/{part}").text
+    assert f"/models/golden?inspection={part}#add" in offered
+    filled_in = grace.get(f"/models/golden?inspection={part}").text
+    assert 'list="stations" value="s1"' in filled_in
+    assert f'value="{part}"' in filled_in
     form = {"product": "tile", "station": "s1", "name": HOSTILE, "expected": "ng"}
     both = grace.post("/models/golden", data=form | {"inspection": str(part)}, files={"image": b"x"})
     assert both.status_code == 422
