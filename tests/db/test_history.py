@@ -5,12 +5,13 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import history, inspections, results
 from db.ids import uuid7
-from db.matching import Filter
-from db.tables import Review
+from db.matching import Filter, newest_ids
+from db.tables import Inspection, Review
 
 Accept = Callable[..., list[UUID]]
 NewInspection = Callable[..., inspections.NewInspection]
@@ -152,3 +153,37 @@ def test_a_prefix_finds_what_begins_with_it(
         for nonsense in ("", "xyz", "%", first.hex + "0"):
             with pytest.raises(ValueError, match="can't begin"):
                 history.find(session, nonsense)
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("asked", "index"),
+    [
+        (Filter(late=True), "ix_results_late"),
+        (Filter(model_version="v"), "ix_results_model_version_inspection_id"),
+    ],
+)
+def test_what_few_have_is_found_by_index_in_the_order_of_time(
+    sessions: sessionmaker[Session], asked: Filter, index: str
+) -> None:
+    with sessions() as session:
+        query = newest_ids(session, asked).limit(50)
+        sql = str(query.compile(session.connection(), compile_kwargs={"literal_binds": True}))
+        steps = [row[3] for row in session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}")]
+    assert len(steps) == 1  # nothing is sorted
+    assert index in steps[0]
+
+
+def test_pages_go_back_and_neighbours_are_of_the_same_station(
+    sessions: sessionmaker[Session], accepted: Accept
+) -> None:
+    there = accepted(9)
+    elsewhere = accepted(1, station="s9")
+    there += accepted(1)
+    with sessions() as session:
+        page = history.search(session, Filter(), 3, before=there[4])
+        assert [row.id for row in page] == there[7:4:-1]
+        (part,) = session.scalars(select(Inspection).where(Inspection.id == there[8]))
+        assert history.neighbours(session, part) == (there[7], there[9])
+        (alone,) = session.scalars(select(Inspection).where(Inspection.id == elsewhere[0]))
+        assert history.neighbours(session, alone) == (None, None)
