@@ -18,13 +18,13 @@ from typer.testing import CliRunner
 
 from db import inspections, models, results, users
 from db.engine import make_engine, session_factory
+from db.evidence import verify
 from db.ids import uuid7
 from db.imagestore import key_of, open_image_store
 from db.migrate import upgrade
 from db.settings import DatabaseSettings
 from pyramidion.cli import app
 from pyramidion.errors import known_errors
-from pyramidion.evidence import verify
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
