@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -77,11 +78,11 @@ def measure(engine: Engine, made: history.Made) -> dict[str, dict[str, float]]:
     for name, choose in ways(made).items():
         for turn in range(REPEATS):
             person, wanted = PEOPLE[turn % len(PEOPLE)], choose()
-            out = timed(f"hand out {name}", lambda p=person, w=wanted: hand_out(w, p))
+            out = timed(f"hand out {name}", partial(hand_out, wanted, person))
             if out is not None and turn % 3 == 0:
-                timed("review", lambda o=out, p=person: review(o.claim.inspection_id, p))
+                timed("review", partial(review, out.claim.inspection_id, person))
             if turn % 10 == 0:
-                timed(f"count {name}", lambda w=wanted: count(w))
+                timed(f"count {name}", partial(count, wanted))
     return {
         name: {"p50": statistics.median(ms), "p95": statistics.quantiles(ms, n=20)[-1], "most": max(ms)}
         for name, ms in sorted(found.items())
