@@ -203,7 +203,7 @@ class Board:
         self._clocks_at = time.monotonic()
 
     def _look_for_rejected(self, session: Session, now: datetime) -> None:
-        number = 2000 if time.monotonic() - self._looked_at > _AFRESH_S else 100
+        number = 2000 if time.monotonic() - self._looked_at > _AFRESH_S else 30
         since = now - _REJECTED_SINCE
         newest: dict[str, dict[UUID, Part]] = defaultdict(dict)
         for part in (*live.rejected(session, since, number), *_all(self._rejected)):
