@@ -1,5 +1,6 @@
 """The page of one inspection: what stands around its verdict."""
 
+import hashlib
 import io
 import re
 from datetime import UTC, datetime
@@ -21,8 +22,10 @@ def test_the_score_stands_among_those_of_the_parts_before_it(page: httpx.Client,
     plant.inspect("ok", product="cube")  # another product
     old = plant.accept()
     with plant.sessions.begin() as session:
-        models.register(session, "c" * 64, "tile", '{"other": 1}', "0" * 64, 7)
-    plant.judge(old, "ok", model_version="c" * 64)  # whose scores don't compare
+        manifest = '{"other": 1}'
+        other_model = hashlib.sha256(manifest.encode()).hexdigest()
+        models.register(session, other_model, "tile", manifest, "0" * 64, 7)
+    plant.judge(old, "ok", model_version=other_model)  # whose scores don't compare
     shown = plant.inspect("ng")
     plant.inspect("ok")  # later
     text = page.get(f"/inspections/{shown}").text
