@@ -22,7 +22,11 @@ _LEASE_S: Final = 300.0  # a model is fetched, and scores one image
 # Acknowledged before it starts: what waits is in the database.
 @app.task(name="workers.replays", acks_late=False)
 def replay_asked() -> None:
-    state = runtime()
+    replay_waiting(runtime())
+
+
+def replay_waiting(state: Runtime) -> None:
+    """Answer the wishes that wait, but those that another worker is at."""
     try:
         with state.reading() as session:
             asked = replays.waiting(session)

@@ -34,7 +34,6 @@ def runtime(
     with ThreadPoolExecutor(2) as threads:
         made = Runtime(WorkerSettings(), sessions, sessions, store, database.home / "bundles", "cpu", threads)
         monkeypatch.setattr(replay, "runtime", lambda: made)
-        monkeypatch.setattr(asked_for, "runtime", lambda: made)
         yield made
 
 
@@ -200,7 +199,7 @@ def test_what_somebody_asks_for_is_answered_once(
     first, second = ask(runtime, judged[0]), ask(runtime, judged[1])
     assert ask(runtime, judged[0]) == first  # it waits already
     for _ in range(2):
-        asked_for.replay_asked.run()
+        asked_for.replay_waiting(runtime)
     with runtime.reading() as session:
         good, bad = replays.of(session, judged[0]), replays.of(session, judged[1])
         assert replays.waiting(session) == []
@@ -211,7 +210,7 @@ def test_what_somebody_asks_for_is_answered_once(
     assert "the stored score is" in different.detail["differences"][0]
 
     assert ask(runtime, judged[0]) != first
-    asked_for.replay_asked.run()
+    asked_for.replay_waiting(runtime)
     with runtime.reading() as session:
         assert len(replays.of(session, judged[0]).answers) == 2
 
