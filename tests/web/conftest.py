@@ -19,6 +19,7 @@ from argon2 import PasswordHasher
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from sqlalchemy.orm import Session, sessionmaker
+from starlette.routing import BaseRoute
 
 from db import inspections, models, results, users
 from db.ids import uuid7
@@ -133,6 +134,9 @@ def plant(database: DatabaseSettings, sessions: sessionmaker[Session]) -> Plant:
     return Plant(sessions, open_image_store(database))
 
 
+_ROUTES: list[BaseRoute] = []
+
+
 @pytest.fixture
 def serve() -> Iterator[Callable[..., str]]:
     """Serve the page with given settings on a free port, as `pyramidion serve` does, and give its address."""
@@ -141,6 +145,9 @@ def serve() -> Iterator[Callable[..., str]]:
         def start(database: DatabaseSettings, **settings: Any) -> str:
             listening = closing.enter_context(socket.create_server(("127.0.0.1", 0)))
             app = create_app(WebSettings(**settings), database)
+            # What routes take is found out at the first request, for half a second: once is enough.
+            app.router.routes[:] = _ROUTES or app.router.routes
+            _ROUTES[:] = app.router.routes
             server = Server(app)
             thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
             thread.start()
