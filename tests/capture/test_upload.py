@@ -4,13 +4,14 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +19,11 @@ from threading import Event
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -249,9 +255,13 @@ class Answering(BaseHTTPRequestHandler):
 def server() -> Iterator[Callable[..., tuple[str, list[tuple[str, bytes, str]]]]]:
     made: list[ThreadingHTTPServer] = []
 
-    def start(plan: Callable[[Answering], tuple[int, dict[str, str], Any]]) -> Any:
+    def start(
+        plan: Callable[[Answering], tuple[int, dict[str, str], Any]], tls: ssl.SSLContext | None = None
+    ) -> Any:
         handler = type("Planned", (Answering,), {"plan": staticmethod(plan), "seen": []})
         made.append(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        if tls is not None:
+            made[-1].socket = tls.wrap_socket(made[-1].socket, server_side=True)
         threading.Thread(target=made[-1].serve_forever, daemon=True).start()
         return f"http://127.0.0.1:{made[-1].server_port}", handler.seen
 
@@ -435,3 +445,42 @@ def test_a_token_that_is_none_is_told_without_showing_it(token: str) -> None:
 def test_a_certificate_that_nobody_vouches_for_is_not_trusted(tmp_path: Path) -> None:
     with pytest.raises(UploadRefusedError, match="PYRAMIDION_UPLOAD_CA_FILE"):
         Server("https://plant.example", lambda: "t", tmp_path / "none.pem")
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """Make a certificate of localhost that vouches for itself; gives its file and that with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "ca.pem").write_bytes(made.public_bytes(Encoding.PEM))
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "both.pem").write_bytes(private + made.public_bytes(Encoding.PEM))
+    return folder / "ca.pem", folder / "both.pem"
+
+
+def test_only_a_server_that_somebody_trusted_vouches_for_is_told_the_token(
+    tmp_path: Path, home: Path, server: Any
+) -> None:
+    ca, both = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(both)
+    url, seen = server(lambda _: (200, {}, {"known": []}), context)
+    port = url.rpartition(":")[2]
+    for trusted, host in ((None, "localhost"), (ca, "127.0.0.1")):  # a stranger, and another name
+        with (
+            closing(Upload(Server(f"https://{host}:{port}", lambda: "t", trusted))) as upload,
+            pytest.raises(AwayError, match="PYRAMIDION_UPLOAD_CA_FILE"),
+        ):
+            upload.known([])
+    assert seen == []
+    with closing(Upload(Server(f"https://localhost:{port}", lambda: "t", ca))) as upload:
+        assert upload.known([]) == set()
+    assert len(seen) == 1
