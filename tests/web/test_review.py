@@ -271,6 +271,9 @@ def test_the_queue_over_the_api(log_in: LogIn, plant: Any) -> None:
     mine = ada.put(f"/api/v1/review/claims/{first}").json()
     assert datetime.fromisoformat(mine["until"]) > datetime.now(UTC) + timedelta(minutes=4)
     assert ada.delete(f"/api/v1/review/claims/{first}?until=2020-01-01T00:00:00Z").status_code == 204
+    for wrong_time in ("noon", "2026-03-01T06:00:00", "0001-01-01T00:00:00+23:59"):
+        refused = ada.delete(f"/api/v1/review/claims/{first}", params={"until": wrong_time})
+        assert refused.status_code == 422, wrong_time
     assert bob.delete(f"/api/v1/review/claims/{first}").status_code == 204  # of hers it frees nothing
     with plant.sessions() as session:
         assert review_claims.holder_of(session, first) is not None

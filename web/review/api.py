@@ -1,10 +1,11 @@
 """The review queue and reviews, over the API."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Query, Request
+from pydantic import AfterValidator, AwareDatetime
 from starlette.responses import JSONResponse, Response
 
 from db import history, review_claims, review_queue, reviews
@@ -27,6 +28,16 @@ from web.review.saying import Said, say
 from web.site import Here
 
 router = api_router("Reviews")
+
+
+def _utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("there is no such time in UTC") from None
+
+
+_Moment = Annotated[AwareDatetime, AfterValidator(_utc)]
 
 
 @router.get("/review/next", dependencies=[needs(Permission.REVIEW)], summary="The next part to review")
@@ -77,7 +88,7 @@ def free(
     id_: UUID,
     site: Here,
     who: Who,
-    until: Annotated[datetime | None, Query(description="Only the claim that lasts until then.")] = None,
+    until: Annotated[_Moment | None, Query(description="Only the claim that lasts until then.")] = None,
 ) -> Response:
     """Give up one's claim of a part; nothing happens where it is none."""
     site.act(lambda session: review_claims.free(session, who.name, id_, until))
