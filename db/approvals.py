@@ -74,7 +74,7 @@ class SignatureRequiredError(Exception):
     def __init__(self, act: Act) -> None:
         super().__init__(
             f"{ACTS[act]} takes an electronic signature here (PYRAMIDION_REQUIRE_SIGNATURE names {act}): "
-            "give --sign-as USER. Nothing was changed"
+            "give --sign-as USER, or on the page your password. Nothing was changed"
         )
 
 

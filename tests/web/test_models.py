@@ -343,5 +343,12 @@ NONSENSE: tuple[tuple[str, int], ...] = (
 )
 
 
-def test_nonsense_is_told_as_such(grace: httpx.Client, versions: Versions) -> None:
+def test_nonsense_is_told_as_such(grace: httpx.Client, versions: Versions, sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        models.ensure_product(session, "ring")
+        models.set_champion(session, "tile", versions.other, "grace", "now")
+    ring = f"/models?product=ring&first={versions.champion}&second={versions.other}"
+    assert grace.get(ring).status_code == 404  # they are none of its versions
+    there = {"product": "ring", "version": versions.champion, "expected": "", "why": "mistaken"}
+    assert grace.post("/models/promote", data=there).status_code == 404
     assert {asked: grace.get(asked).status_code for asked, _ in NONSENSE} == dict(NONSENSE)

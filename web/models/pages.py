@@ -57,7 +57,7 @@ def product_page(
             lines = shown.overview(session)
             return site.page(request, "models/products.html", lines=lines, product=None, products=products)
         now = shown.judging(session, product)
-        pair = shown.pair(session, now, first or None, second or None)
+        pair = shown.pair(session, product, now, first or None, second or None)
         last = shown.find(session, after) if after else None
         versions = models.versions(session, product, shown.VERSIONS + 1, last)
         rows = [_row(one, now) for one in versions[: shown.VERSIONS]]

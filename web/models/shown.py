@@ -111,11 +111,18 @@ def judging(session: Session, product: str) -> Judging:
     )
 
 
-def pair(session: Session, now: Judging, first: str | None, second: str | None) -> Pair:
-    """Put two versions beside each other: those given, else champion and challenger, as far as there are."""
+def pair(session: Session, product: str, now: Judging, first: str | None, second: str | None) -> Pair:
+    """Put two versions beside each other: those given, else champion and challenger, as far as there are.
+
+    Raises UnknownVersionError, and UnknownModelError for one of another product.
+    """
     wanted = [one for one in (first or now.champion, second or now.challenger) if one is not None]
     ids = list(dict.fromkeys(wanted))
-    told = [beside.told(session, find(session, one)) for one in ids]
+    versions = [find(session, one) for one in ids]
+    for one in versions:
+        if one.product != product:
+            raise models.UnknownModelError(product, one.id)
+    told = [beside.told(session, one) for one in versions]
     return Pair(told, beside.shadow(session, *ids) if len(ids) == 2 else None)
 
 

@@ -42,7 +42,7 @@ async function renew() {
       if (!answer.ok) continue;
       const run = await answer.json();
       const isOpen = run.state === "requested" || run.state === "running";
-      if (!isOpen && !document.activeElement?.closest("form")) return location.reload(); // and nobody fills in a form
+      if (!isOpen && !document.activeElement?.matches("input, select, textarea")) return location.reload(); // and nobody fills in a form
       show(root, run);
     } catch {
       // the server is away: what is shown stays, and the next look tells
