@@ -29,6 +29,13 @@ class GoldenError(Exception):
     """A golden sample that can't be added, retired or sent; nothing was changed."""
 
 
+class UnknownSampleError(GoldenError):
+    """There is no such sample."""
+
+    def __init__(self, id_: UUID) -> None:
+        super().__init__(f"there is no golden sample {id_}; `pyramidion golden list` has those in use")
+
+
 @dataclass(frozen=True)
 class StoredImage:
     """An image that is in the image store; `width` and `height` are those of the image turned upright.
@@ -134,6 +141,14 @@ def retire(session: Session, product: str, station: str, name: str, by: str, why
     alarm = alarms.is_open(session, product, station, label(name))
     if alarm is not None and not alarm.holds:
         alarms.close_unless_closed(session, alarm.id, by, f"the sample was retired: {why}")
+    return sample
+
+
+def find(session: Session, id_: UUID) -> GoldenSample:
+    """Give a sample, retired or not; raises UnknownSampleError."""
+    sample = session.get(GoldenSample, id_)
+    if sample is None:
+        raise UnknownSampleError(id_)
     return sample
 
 

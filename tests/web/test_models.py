@@ -335,7 +335,7 @@ NONSENSE: tuple[tuple[str, int], ...] = (
     ("/models/runs/nonsense", 404),
     ("/models/runs?after=1", 422),
     ("/models/rescorings/019ca7fb-7300-7000-8a52-0967e22eef0a", 404),
-    ("/models/golden/019ca7fb-7300-7000-8a52-0967e22eef0a/view.png", 422),
+    ("/models/golden/019ca7fb-7300-7000-8a52-0967e22eef0a/view.png", 404),
     ("/api/v1/models?after=x", 422),
     ("/api/v1/models/%00", 404),
     ("/api/v1/models/compare?product=tile&first=" + "f" * 64, 404),

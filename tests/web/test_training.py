@@ -189,6 +189,8 @@ def test_golden_samples_are_added_sent_and_retired(
     assert upload.status_code == 201, upload.text
     assert plant.store.get(upload.json()["image_sha256"]) == image(7)
     assert told(sessions, "golden.added").actor == "grace"
+    again = grace.get(f"/api/v1/golden/{upload.json()['id']}/image")
+    assert (again.content, again.headers["content-type"]) == (image(7), "image/png")
 
     sent = grace.post("/models/golden/send", data={"product": "tile", "station": ""})
     assert sent.headers["location"].endswith("note=broker")

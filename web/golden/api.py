@@ -13,6 +13,7 @@ from web.access import Permission, Who, needs
 from web.api import Limit, Listed, api_router, problems
 from web.asked import KEEPABLE, Asked, Reason, Text, given
 from web.golden import acts
+from web.inspections.blobs import FOREVER, TYPES
 from web.models.api import more
 from web.site import Here
 
@@ -155,6 +156,24 @@ def add_sample(
     data = None if image is None else image.file.read()
     sample = acts.add(site, who, product, station, name, expected, inspection=inspection, image=data)
     return Sample.model_validate(sample)
+
+
+@router.get(
+    "/golden/{id_}/image",
+    dependencies=READ,
+    response_class=Response,
+    responses={
+        200: {"content": {"image/*": {}}, "description": "The image, as stored."},
+        **problems(404, 502),
+    },
+)
+def image(site: Here, id_: UUID) -> Response:
+    """Give a sample's image as it is stored, also of one that is retired."""
+    with site.reading() as session:
+        sample = golden.find(session, id_)
+    kind = TYPES.get(sample.image_format.upper(), "application/octet-stream")
+    headers = {"Cache-Control": FOREVER, "ETag": f'"{sample.image_sha256}"'}
+    return Response(site.store.get(sample.image_sha256), headers=headers, media_type=kind)
 
 
 @router.post("/golden/retire", status_code=204, dependencies=ACT)

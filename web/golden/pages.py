@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from db import golden, golden_schedules, golden_trials, history, schedules
 from db.golden import GoldenError
-from db.tables import GoldenSample, GoldenSchedule, Station
+from db.tables import GoldenSchedule, Station
 from web.access import Permission, Who, needs
 from web.asked import Asked, Field, Why, given
 from web.golden import acts
@@ -66,9 +66,7 @@ def golden_page(
 def view(id_: UUID, site: Here) -> Response:
     """Draw a sample's image small. It never changes: a sample keeps its image."""
     with site.reading() as session:
-        sample = session.get(GoldenSample, id_)
-    if sample is None:
-        raise GoldenError(f"there is no golden sample {id_}")
+        sample = golden.find(session, id_)
     stored = site.store.get(sample.image_sha256)
     with site.drawings.turn:
         picture = overlay.as_png(overlay.upright(stored, THUMBNAIL))

@@ -5,7 +5,7 @@ from typing import Final
 from db.beside import NothingToCompareError
 from db.bundles import AlteredModelError
 from db.champions import ChallengerChangedError
-from db.golden import GoldenError
+from db.golden import GoldenError, UnknownSampleError
 from db.models import (
     ChampionChangedError,
     NoChallengerError,
@@ -37,6 +37,7 @@ STATUS: Final[dict[type[Exception], int]] = {
     TooFewGoodError: 409,
     ScheduleError: 422,
     PolicyError: 422,
+    UnknownSampleError: 404,
     GoldenError: 422,
     UnknownRescoringError: 404,
     RescoringError: 422,
