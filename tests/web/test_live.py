@@ -510,3 +510,16 @@ def test_nonsense_is_refused(page: httpx.Client, plant: Any) -> None:
     ):
         answer = page.get(address)
         assert answer.status_code == status, (address, answer.text)
+
+
+def test_no_more_watch_than_one_process_takes(
+    page: httpx.Client, plant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspected(plant, "ok")
+    monkeypatch.setattr(hubs, "MOST_VIEWERS", 1)
+    with following(page, "/live/A/events") as told:
+        next(told)
+        refused = page.get("/live/events")
+        assert refused.status_code == 503
+        assert "close some" in refused.text
+        assert page.get("/live/A").status_code == 200
