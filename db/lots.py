@@ -72,7 +72,7 @@ def completeness(session: Session, lot: str, product: str | None = None) -> Comp
         .group_by(Review.verdict)
     )
     if product is not None:
-        said = said.where(Inspection.product == product)
+        said = said.where(func.coalesce(Inspection.product, "") == product)  # by the index over lots
     reviews = {row[0]: row[1] for row in session.execute(said)}
     went = lots_let_go.of_lot(session, lot, product)
     acts = tuple(LetGo(act.id, act.at, one.product, one.verdict, one.inspections) for one, act in went)
