@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -108,17 +109,19 @@ def enter(browser: Browser, plant_runs: str, account: Callable[..., None]) -> Ca
 def test_a_shift(
     enter: Callable[..., Page], line: Path, sessions: sessionmaker[Session], wait: Any, tmp_path: Path
 ) -> None:
+    inspector = enter("ina", "inspector")
+    first, *others = sorted([*(line / "parts").iterdir(), *(line / "bad").iterdir()], reverse=True)
+    first.rename(line / "line" / first.name)
+    wait(lambda: judged(sessions) == 1, "the first verdict", 90)
     wall = enter("vera", "viewer")
     wall.goto("/live/line 1")
-    inspector = enter("ina", "inspector")
-    for file in sorted([*(line / "parts").iterdir(), *(line / "bad").iterdir()]):
+    for file in others:
         file.rename(line / "line" / file.name)
     wall.get_by_text("bad-1").first.wait_for(timeout=90_000)  # pushed: nobody has loaded it anew
     wait(lambda: judged(sessions) == 4, "four verdicts", 60)
 
-    inspector.goto("/")
-    inspector.get_by_label("Lot", exact=True).fill(LOT)
-    inspector.get_by_label("Verdict", exact=True).select_option("ng")
+    inspector.goto("/?" + urlencode({"lot": LOT}))
+    inspector.locator(".filters select[name=verdict]").select_option("ng")
     inspector.get_by_role("button", name="Filter").first.click()
     rows = inspector.locator("table.list tbody tr")
     assert rows.count() >= 2
