@@ -134,7 +134,8 @@ def test_a_shift(
         kept = kept.where(Inspection.lot == LOT, Result.verdict == "ng")
         assert {row["id"] for row in exported} == {str(id_) for id_ in session.scalars(kept)}
 
-    inspector.goto("/find?serial=bad-0")
+    inspector.get_by_label("Find a part").fill("bad-0")
+    inspector.get_by_label("Find a part").press("Enter")
     inspector.wait_for_url(re.compile("/inspections/"))
     defect = inspector.url.rpartition("/")[2]
     shown = inspector.locator(".pictures, .viewer").first.screenshot()
