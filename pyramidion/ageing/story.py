@@ -22,7 +22,7 @@ from db import alarms, history, models, policies, promotion, reviews, runs, sche
 from db.history import Row
 from db.matching import Filter
 from db.tables import CHAMPION, Alarm, ModelAlias, Rescore, Result, TrainingRun
-from pyramidion.ageing.line import OLD, PRODUCT, Line, Plan
+from pyramidion.ageing.line import NEW, OLD, PRODUCT, Line, Plan
 from pyramidion.context import Context
 from pyramidion.intake import await_verdicts, count_pending, take_in
 from pyramidion.simulation import STATION
@@ -108,23 +108,34 @@ def _tell(context: Context, line: Line, told: Told, say: Callable[[str], None]) 
 
 
 def _review(context: Context, line: Line, reviewed: set[UUID]) -> int:
-    """Look at what was rejected as an inspector would, who sees what the part really is."""
+    """Look at what was rejected as an inspector would, who sees what the part really is.
+
+    Of the first stage also at what passed, as a plant does with parts that are defective on purpose: its
+    escapes would be taken for good ones by the training.
+    """
     with context.reading() as session:
         found = history.search(session, Filter(product=PRODUCT, lot=line.lot, verdict="ng"), limit=200)
-    fresh = [row for row in found if row.id not in reviewed and row.id in line.truth]
+        passed = history.search(session, Filter(product=PRODUCT, lot=line.lot, verdict="ok"), limit=200)
+    escapes = [row for row in passed if _is_defect_of(line, row.id, NEW)]
+    fresh = [row for row in (*found, *escapes) if row.id not in reviewed and row.id in line.truth]
     for row in fresh:
         good = line.truth[row.id][1] is None
         with suppress(reviews.ReviewError), context.sessions.begin() as session:
-            reviews.record(
-                session,
-                row.id,
-                "overrule" if good else "confirm",
-                INSPECTOR,
-                reviews.OTHER if good else None,
-                "the part is good: the light has changed" if good else None,
-            )
+            reviews.record(session, row.id, *_said(row.verdict, good))
         reviewed.add(row.id)
     return len(fresh)
+
+
+def _is_defect_of(line: Line, id_: UUID, stage: str) -> bool:
+    found, defect = line.truth.get(id_, (None, None))
+    return found == stage and defect is not None
+
+
+def _said(verdict: str | None, good: bool) -> tuple[str, str, str | None, str | None]:
+    """Give verdict, reviewer, reason code and reason of the inspector's review."""
+    if good:
+        return "overrule", INSPECTOR, reviews.OTHER, "the part is good: the light has changed"
+    return ("overrule", INSPECTOR, "defect", None) if verdict == "ok" else ("confirm", INSPECTOR, None, None)
 
 
 def _champion(context: Context) -> str | None:
