@@ -51,7 +51,7 @@ packages: $(VENV)/.dev
 
 .PHONY: test
 test: lint packages  ## Everything that is checked, with real services
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: screenshots
 screenshots: $(VENV)/.dev  ## Pictures of every page for docs/page.md, of what the ageing demo leaves; some minutes

@@ -235,6 +235,7 @@ def use_broker(broker: Broker, home: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
     monkeypatch.setenv("PYRAMIDION_BROKER_URL", broker.url)
     app.conf.broker_url = broker.url
+    app._after_fork()  # connections to the broker of another test
     yield broker
     app._after_fork()  # forgets the connections to this broker
 

@@ -42,8 +42,9 @@ def control(running: Any) -> Iterator[Any]:
     app.close()
 
 
-def get(url: str, login: str = "") -> tuple[int, str]:
+def get(url: str, login: str = "", host: str = "") -> tuple[int, str]:
     headers = {"Authorization": "Basic " + b64encode(login.encode()).decode()} if login else {}
+    headers |= {"Host": host} if host else {}
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
             return answer.status, answer.read().decode()
@@ -104,7 +105,8 @@ def test_the_page_says_that_it_is_well_and_lets_nobody_in_without_an_account(run
     page = f"http://127.0.0.1:{running.ports['web']}"
     running.wait_until(lambda: running.answers("web"), "the page to listen")
     assert get(f"{page}/healthz")[0] == 200
-    refused, said = get(f"{page}/")
+    # Here it listens on this machine alone, where whoever sits at it may look; others are refused.
+    refused, said = get(f"{page}/", host="plant.example")
     assert refused == 421
     assert "users add NAME --role admin" in said
 

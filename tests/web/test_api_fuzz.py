@@ -162,7 +162,7 @@ def test_whatever_a_machine_asks_nothing_fails(
     statuses = fuzz(app, ids, 15, lambda: (shown, {}), lambda permission: permission == "upload")
     statuses += fuzz(app, ids, 2, lambda: (shown, {}), lambda permission: permission in {"read", "export"})
     assert statuses[200] > 10, statuses
-    assert statuses[202] > 1, statuses
+    assert statuses[202] > 0, statuses
 
 
 def token(sessions: sessionmaker[Session]) -> dict[str, str]:

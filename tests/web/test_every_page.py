@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, ConsoleMessage, Page
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -82,7 +82,7 @@ def visitor(
 def test_each_page_is_whole_and_accessible(visitor: Page, sessions: sessionmaker[Session]) -> None:
     said: list[str] = []
     asked: list[str] = []
-    visitor.on("console", lambda message: said.append(f"{visitor.url}: {message.text}"))
+    visitor.on("console", lambda told: said.append(f"{visitor.url}: {told.text}") if _matters(told) else None)
     visitor.on("pageerror", lambda error: said.append(f"{visitor.url}: {error}"))
     visitor.on("request", lambda request: asked.append(request.url))
     axe = Axe()
@@ -107,6 +107,10 @@ def test_each_page_is_whole_and_accessible(visitor: Page, sessions: sessionmaker
     assert said == []  # nothing was blocked by the policy, nothing is missing
     base = visitor.url.split("/", 3)
     assert {url.split("/", 3)[2] for url in asked} == {base[2]}
+
+
+def _matters(message: ConsoleMessage) -> bool:
+    return message.type in ("error", "warning")  # what is blocked or missing; not what Chromium recommends
 
 
 def test_no_page_is_forgotten(sessions: sessionmaker[Session], filled: None) -> None:
