@@ -6,10 +6,11 @@ Until an account with a role exists, whoever sits at this machine may look, and 
 """
 
 import hmac
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Request, params
@@ -235,14 +236,12 @@ def _identify(site: Site, request: Request, *, looks_on: bool = False) -> Princi
 
 
 def _person(site: Site, cookie: str, *, looks_on: bool) -> Principal | None:
-    idle = timedelta(minutes=site.settings.web_login_idle_minutes)
-    longest = timedelta(hours=site.settings.web_login_hours)
     with site.reading() as session:
-        found = logins.find(session, cookie, idle, longest)
+        found = logins.find(session, cookie, *site.settings.login_lasts())
     if found is None:
         return None
     login, user = found
-    granted = frozenset[Permission]().union(*(GRANTS[role] for role in user.roles if role in GRANTS))
+    granted = _granted(GRANTS, user.roles)
     is_use = not looks_on or granted <= _EVERYBODY
     if is_use and datetime.now(UTC) - login.seen_at > logins.NOTED_EVERY:
         with site.writing() as session:
@@ -270,10 +269,13 @@ def _machine(site: Site, text: str) -> Principal:
     if tokens.is_to_be_noted(token, now):
         with site.writing() as session:
             session.merge(token).used_at = now
-    granted = frozenset[Permission]().union(
-        *(SCOPE_GRANTS[one] for one in token.scopes if one in SCOPE_GRANTS)
-    )
+    granted = _granted(SCOPE_GRANTS, token.scopes)
     return Principal(name=f"token {token.name}", permissions=granted, station=token.station)
+
+
+def _granted(grants: Mapping[Any, frozenset[Permission]], names: Sequence[str]) -> frozenset[Permission]:
+    """Give what roles or scopes grant together; one that a newer release knows grants nothing here."""
+    return frozenset[Permission]().union(*(grants[name] for name in names if name in grants))
 
 
 def _host(request: Request) -> str:

@@ -187,7 +187,8 @@ def problem(status: int, sentence: str, **more: Any) -> JSONResponse:
 
 
 def _known(request: Request, error: Exception) -> Response:
-    answer = _answer(request, STATUS[type(error)], str(error))
+    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)  # as the handler was found
+    answer = _answer(request, status, str(error))
     wait_s = getattr(error, "retry_after_s", None)
     if wait_s is not None:
         answer.headers["Retry-After"] = str(max(1, math.ceil(wait_s)))

@@ -1,5 +1,6 @@
 """What the page can be told from outside."""
 
+from datetime import timedelta
 from ipaddress import ip_address
 
 from pydantic import Field
@@ -45,6 +46,10 @@ class WebSettings(Settings):
         le=7 * 24 * 3600,
         description="Seconds without an image after which the live page says that a station is down.",
     )
+
+    def login_lasts(self) -> tuple[timedelta, timedelta]:
+        """Give for how long a login may be idle, and how long it may last at all."""
+        return timedelta(minutes=self.web_login_idle_minutes), timedelta(hours=self.web_login_hours)
 
 
 def is_loopback(host: str) -> bool:

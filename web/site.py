@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 from anyio import CapacityLimiter
@@ -36,6 +37,7 @@ class Site:
     sessions: sessionmaker[Session]
     acts: sessionmaker[Session]  # which write
     store: ImageStore
+    home: Path
     templates: Environment
     settings: WebSettings
     is_local: bool  # it listens on this machine's own address only
@@ -104,6 +106,7 @@ def open_site(settings: WebSettings, database: DatabaseSettings, *, is_local: bo
         sessions=session_factory(engine, read_only=True),
         acts=session_factory(engine),
         store=open_image_store(database),
+        home=database.home,
         templates=templates,
         settings=settings,
         is_local=is_local,

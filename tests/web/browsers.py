@@ -4,7 +4,7 @@ import os
 import shutil
 from typing import Final
 
-from playwright.sync_api import Browser, Playwright
+from playwright.sync_api import Browser, Page, Playwright
 
 NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
 
@@ -21,3 +21,10 @@ def launch(playwright: Playwright) -> Browser:
         raise RuntimeError(f"none of {', '.join(NAMES)} is here: apt-get install chromium")
     flags = ["--no-sandbox"] if os.geteuid() == 0 else []
     return playwright.chromium.launch(executable_path=found, args=flags)
+
+
+def log_in(page: Page, name: str, password: str) -> None:
+    """Fill in the form of /login, which the browser shows."""
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in").click()

@@ -2,9 +2,6 @@
 
 import hashlib
 import io
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,8 +24,8 @@ from db.imagestore import ImageStore, open_image_store
 from db.settings import DatabaseSettings
 from tests.conftest import missing
 from tests.web import browsers
+from tests.web.serving import served
 from web.app import create_app
-from web.server import Server
 from web.settings import WebSettings
 
 START = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
@@ -143,22 +140,11 @@ def serve() -> Iterator[Callable[..., str]]:
     with ExitStack() as closing:
 
         def start(database: DatabaseSettings, **settings: Any) -> str:
-            listening = closing.enter_context(socket.create_server(("127.0.0.1", 0)))
             app = create_app(WebSettings(**settings), database)
             # What routes take is found out at the first request, for half a second: once is enough.
             app.router.routes[:] = _ROUTES or app.router.routes
             _ROUTES[:] = app.router.routes
-            server = Server(app)
-            thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
-            thread.start()
-            closing.callback(thread.join, 10)
-            closing.callback(setattr, server, "should_exit", True)
-            deadline = time.monotonic() + 10
-            while not server.started:
-                assert thread.is_alive(), "the page ended at its start"
-                assert time.monotonic() < deadline, "the page did not start in time"
-                time.sleep(0.01)
-            return f"http://127.0.0.1:{listening.getsockname()[1]}"
+            return closing.enter_context(served(app))
 
         yield start
 

@@ -4,12 +4,8 @@ make screenshots    (lets the ageing demo fill a home first; some minutes)
 """
 
 import io
-import socket
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -20,10 +16,10 @@ from sqlalchemy.orm import Session, sessionmaker
 from db import roles, users
 from db.engine import make_engine, session_factory
 from db.settings import DatabaseSettings
-from tests.web.browsers import launch
+from tests.web.browsers import launch, log_in
 from tests.web.every_page import every_page
+from tests.web.serving import served
 from web.app import create_app
-from web.server import Server
 from web.settings import WebSettings
 
 FOLDER: Final = Path(__file__).parents[2] / "docs" / "images" / "page"
@@ -38,14 +34,12 @@ def main() -> None:
     open_account(sessions)
     FOLDER.mkdir(parents=True, exist_ok=True)
     with ExitStack() as closing:
-        address = closing.enter_context(served(database))
+        address = closing.enter_context(served(create_app(WebSettings(), database)))
         browser = launch(closing.enter_context(sync_playwright()))
         closing.callback(browser.close)
         page = browser.new_page(viewport={"width": SIZE[0], "height": SIZE[1]})
         page.goto(f"{address}/login")
-        page.get_by_label("Name").fill(NAME)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
+        log_in(page, NAME, PASSWORD)
         with sessions() as session:
             pages = every_page(session)
         for one in pages:
@@ -64,25 +58,6 @@ def open_account(sessions: sessionmaker[Session]) -> None:
         users.add(session, NAME, "Ada Lovelace", FIRST, "screenshots", list(roles.ROLES))
     with sessions.begin() as session:
         users.change_password(session, NAME, FIRST, PASSWORD)
-
-
-@contextmanager
-def served(database: DatabaseSettings) -> Iterator[str]:
-    """Serve the page by a thread on a free port, and give its address."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = Server(create_app(WebSettings(), database))
-        thread = threading.Thread(target=server.run, args=([listening],))
-        thread.start()
-        try:
-            deadline = time.monotonic() + 30
-            while not server.started:
-                if time.monotonic() > deadline:
-                    raise RuntimeError("the page did not start")
-                time.sleep(0.05)
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(20)
 
 
 if __name__ == "__main__":

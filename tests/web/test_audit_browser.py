@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from db import replays
 from db.settings import DatabaseSettings
+from tests.web.browsers import log_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database", ["sqlite"], indirect=True)]
 PASSWORD = "correct horse: battery"  # of the fixture `account`
@@ -28,9 +29,7 @@ def test_the_answer_to_a_replay_comes_by_itself(
     page.set_default_timeout(30_000)
     page.on("console", lambda message: said.append(message.text))
     page.goto(f"{base}/login?next=/inspections/{id_}")
-    page.get_by_label("Name").fill("aud")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
+    log_in(page, "aud", PASSWORD)
     page.get_by_role("button", name="Replay the verdict").click()
     expect(page.locator("#replay")).to_contain_text("it waits for a worker", timeout=30_000)
     with sessions.begin() as session:

@@ -18,6 +18,7 @@ from db.ids import uuid7
 from db.matching import Filter
 from db.settings import DatabaseSettings
 from db.tables import Alarm, DriftWindow, Inspection
+from tests.web.browsers import log_in
 from tests.web.every_page import every_page, paths_of_pages
 
 pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database", ["sqlite"], indirect=True)]
@@ -71,9 +72,7 @@ def visitor(
     context = browser.new_context(base_url=serve(database), viewport={"width": 1280, "height": 860})
     page = context.new_page()
     page.goto("/login")
-    page.get_by_label("Name").fill("ada")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
+    log_in(page, "ada", PASSWORD)
     yield page
     context.close()
 

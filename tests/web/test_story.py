@@ -91,18 +91,16 @@ def _answers(port: int) -> bool:
 def enter(browser: Browser, plant_runs: str, account: Callable[..., None]) -> Callable[..., Page]:
     """Open the page as somebody with these roles."""
 
-    def log_in(name: str, *granted: str) -> Page:
+    def come_in(name: str, *granted: str) -> Page:
         account(name, *granted)
         context = browser.new_context(base_url=plant_runs, accept_downloads=True)
         page = context.new_page()
         page.goto("/login")
-        page.get_by_label("Name").fill(name)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
+        log_in(page, name, PASSWORD)
         page.wait_for_url("**/")
         return page
 
-    return log_in
+    return come_in
 
 
 @pytest.mark.timeout(300)  # a training and a dozen processes on two busy cores

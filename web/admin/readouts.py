@@ -13,7 +13,6 @@ from db.retention import acts, policy
 from db.settings_shown import Shown
 from db.tables import GoldenSchedule, Schedule
 from web.access import Permission, needs
-from web.admin.logins import longest
 from web.admin.people import state
 from web.site import Here, Site
 
@@ -82,7 +81,7 @@ def _counted(session: Session, site: Site) -> dict[str, Any]:
         "people": people.total(),
         "by_state": dict(people),
         "admins": [user.name for user in users.admins(session)],
-        "logins": len(logins.active(session, *longest(site))),
+        "logins": len(logins.active(session, *site.settings.login_lasts())),
         "trainings": len(schedules.enabled(session)),
         "golden": len(golden_schedules.enabled(session)),
         "rules": len(policy.rules(session)),

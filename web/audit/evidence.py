@@ -10,6 +10,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from tempfile import TemporaryFile
 from typing import IO, Annotated, Any, Final, Literal, cast
 from urllib.parse import quote
@@ -24,7 +25,6 @@ from db.evidence.collect import Subject
 from db.history import UnknownInspectionError
 from db.home import private_folder
 from db.ledger.settings import LedgerSettings
-from db.settings import DatabaseSettings
 from web.access import Permission, Who, needs
 from web.audit.drawing import as_jpeg
 from web.inspections.filters import Name
@@ -180,17 +180,16 @@ def answer(site: Site, actor: str, about: About, name: str) -> StreamingResponse
 def _begun(site: Site, subject: Subject, actor: str) -> Making:
     if not _turns.acquire(blocking=False):
         raise BusyError
-    try:
-        # Not where the system keeps what is small: that may be memory.
-        folder = private_folder(DatabaseSettings().home / "tmp")
-        making = Making(site, subject, actor, TemporaryFile(dir=folder, buffering=0))  # noqa: SIM115
-        making.start()
-    except OSError as error:
-        _turns.release()
-        raise NoRoomError(error) from None
-    except BaseException:
-        _turns.release()
-        raise
+    with ExitStack() as unless_begun:
+        unless_begun.callback(_turns.release)
+        try:
+            # Not where the system keeps what is small: that may be memory.
+            folder = private_folder(site.home / "tmp")
+            making = Making(site, subject, actor, TemporaryFile(dir=folder, buffering=0))  # noqa: SIM115
+            making.start()
+        except OSError as error:
+            raise NoRoomError(error) from None
+        unless_begun.pop_all()
     return making
 
 

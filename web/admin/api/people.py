@@ -13,7 +13,7 @@ from db.roles import ROLES, Role
 from db.tables import User as Row
 from web.access import Permission, Who, needs
 from web.admin.fields import Name, Password
-from web.admin.logins import LoginId, longest
+from web.admin.logins import LoginId
 from web.admin.people import state
 from web.api import Listed, api_router, problems
 from web.asked import Reason
@@ -165,7 +165,7 @@ def enable(site: Here, who: Who, name: UserName, reason: Why) -> User:
 def all_logins(site: Here) -> Listed[Login]:
     """Give the logins that let somebody in, last used first."""
     with site.reading() as session:
-        rows = logins.active(session, *longest(site))
+        rows = logins.active(session, *site.settings.login_lasts())
     return Listed[Login](items=[Login.model_validate(row) for row in rows], next=None)
 
 
