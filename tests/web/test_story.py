@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from capture.simulator import GOOD, SimulatedLine
 from db import models
 from db.tables import Event, Inspection, ModelAlias, Result
+from tests.web.browsers import log_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database", ["sqlite"], indirect=True)]
 PASSWORD = "correct horse: battery"  # of the fixture `account`
