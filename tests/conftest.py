@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from db.engine import make_engine, session_factory
+from db.home import private_file, private_folder
 from db.migrate import upgrade
 from db.settings import DatabaseSettings
 from pyramidion.broker import prepare
@@ -108,6 +109,16 @@ def new_postgres_database(postgres_server: Any) -> Iterator[Callable[..., str]]:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite database to copy."""
+    file = tmp_path_factory.mktemp("migrated") / "pyramidion.db"
+    engine = make_engine(DatabaseSettings(home=file.parent, database_url=None))
+    upgrade(engine)
+    engine.dispose()
+    return file
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_database(
     request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch
@@ -127,9 +138,9 @@ def database(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.Mon
         monkeypatch.setenv("PYRAMIDION_DATABASE_URL", url)
         return DatabaseSettings()
     settings = DatabaseSettings()
-    engine = make_engine(settings)
-    upgrade(engine)
-    engine.dispose()
+    file = private_folder(settings.home) / "pyramidion.db"
+    private_file(file)
+    shutil.copyfile(request.getfixturevalue("migrated_file"), file)
     return settings
 
 
@@ -264,12 +275,17 @@ def starter() -> Iterator[Starter]:
 
 @pytest.fixture
 def processes(starter: Starter) -> Iterator[Callable[..., Process]]:
-    """Start our own processes, as in `processes("worker", "--queue", "score")`; the test's end kills them."""
+    """Start our own processes, as in `processes("worker", "--queue", "score")`; the test's end kills them.
+
+    What one is to be other than it is, is Python code that it runs `first`.
+    """
     started: list[Process] = []
 
-    def start(*words: str, log: Path | None = None, env: dict[str, str] | None = None) -> Process:
+    def start(
+        *words: str, log: Path | None = None, env: dict[str, str] | None = None, first: str = ""
+    ) -> Process:
         with (log or Path(os.devnull)).open("ab") as out:
-            process = starter.start(words, {**os.environ, **(env or {})}, out.fileno(), out.fileno())
+            process = starter.start(words, {**os.environ, **(env or {})}, out.fileno(), out.fileno(), first)
         started.append(process)
         return process
 

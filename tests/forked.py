@@ -121,18 +121,26 @@ class Starter:
                 pass_fds=[theirs.fileno()],
             )
 
-    def start(self, words: tuple[str, ...], env: Mapping[str, str], out: int, err: int) -> Process:
-        """Start the command with this environment; files of descriptors `out` and `err` take what it says."""
+    def start(
+        self, words: tuple[str, ...], env: Mapping[str, str], out: int, err: int, first: str = ""
+    ) -> Process:
+        """Start the command with this environment; files of descriptors `out` and `err` take what it says.
+
+        It runs the Python code `first` before all else.
+        """
+        env = {**env, "COLUMNS": COLUMNS}  # pytest-xdist has another width
         if self._imports(env) != self._imports(self._env):
+            assert not first, "an environment that decides something at import has a Python of its own"
             return subprocess.Popen(
                 [sys.executable, "-m", "pyramidion", *words],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env=dict(env),
+                env=env,
             )
         told, tells = os.pipe()
-        request = json.dumps({"words": words, "env": dict(env), "folder": str(Path.cwd())}).encode()
+        asked = {"words": words, "env": env, "folder": str(Path.cwd()), "first": first}
+        request = json.dumps(asked).encode()
         header = len(request).to_bytes(_HEADER, "big")
         socket.send_fds(self._ours, [header], [out, err, tells])
         self._ours.sendall(request)
@@ -145,7 +153,7 @@ class Starter:
 
     @staticmethod
     def _imports(env: Mapping[str, str]) -> dict[str, str]:
-        return {"COLUMNS": COLUMNS} | {name: env[name] for name in env if name.startswith(_AT_IMPORT)}
+        return {name: env[name] for name in env if name.startswith(_AT_IMPORT)}
 
 
 def _serve(requests: socket.socket) -> list[str]:
@@ -190,6 +198,7 @@ def _become(asked: dict[str, Any], out: int, err: int) -> list[str]:
     os.environ.update(asked["env"])
     os.chdir(asked["folder"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    exec(asked["first"], {})
     words: list[str] = asked["words"]
     return words
 

@@ -2,8 +2,6 @@ import json
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -390,63 +388,44 @@ def test_a_watched_folder_is_captured_as_it_fills(
     assert numbers(results[0]) == {"accepted": 2, "refused": 1}
 
 
-CAPTURE = """
-import sys, threading
-from pathlib import Path
-from capture.folder import FolderSource
-from capture.images import Limits
-from capture.intake import Intake
-from capture.run import run
-from capture.settings import CaptureSettings
-from capture.spool import Spool
-from db.engine import make_engine, session_factory
-from db.imagestore import open_image_store
-from db.settings import DatabaseSettings
-
-settings, database = CaptureSettings(intake_batch=8), DatabaseSettings()
-limits = Limits.of(settings)
-intake = Intake(
-    session_factory(make_engine(database)), open_image_store(database), lambda ids, at: None, limits
-)
-with Spool(settings.spool(), "s1") as spool:
-    print("capturing", flush=True)
-    source = FolderSource(Path(sys.argv[1]), "flange", "s1", limits, serial_from_name=True)
-    progress = run(source.existing(), spool, intake, settings, stop=threading.Event())
-print(progress.accepted, progress.recovered, progress.known, progress.refused, flush=True)
-"""
-
-
 def test_killed_anywhere_each_file_becomes_exactly_one_inspection(
-    folder: Path, intake: Intake, sessions: sessionmaker[Session], picture: Picture
+    folder: Path,
+    intake: Intake,
+    sessions: sessionmaker[Session],
+    picture: Picture,
+    processes: Callable[..., Any],
+    broker: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    monkeypatch.setenv("PYRAMIDION_BROKER_URL", broker.url)
+    monkeypatch.setenv("PYRAMIDION_INTAKE_BATCH", "8")
     for number in range(20, 150):
         (folder / f"part{number}.png").write_bytes(picture(seed=number))
+    words = ("capture", str(folder), "--product", "flange", "--station", "s1", "--serial-from-name", "--json")
+    frames = CaptureSettings().spool() / "s1"
     chance = random.Random(4)
-    killed_amid = 0
-    for _ in range(40):
-        before = len(accepted(sessions))
-        process = subprocess.Popen(
-            [sys.executable, "-c", CAPTURE, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"capturing\n"
-            time.sleep(chance.uniform(0.01, 0.35))
-            process.send_signal(signal.SIGKILL)
-        finally:
-            process.kill()
-            process.communicate(timeout=20)
-        killed_amid += 0 < len(accepted(sessions)) < 150
-        if killed_amid >= 4 or before == 150:
-            break
-    assert killed_amid >= 1, "no run was killed in the middle"
+    for _ in range(5):
+        have = len(accepted(sessions))
+        more = chance.randrange(0, 25)
+        process = processes(*words)
+        if more:
+            wait_until(lambda have=have, more=more: len(accepted(sessions)) >= have + more, 30)
+        else:
+            wait_until(lambda: list(frames.glob("*.frame")), 30)
+        time.sleep(chance.uniform(0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(20) == -signal.SIGKILL
+    assert 0 < len(accepted(sessions)) < 150, "no run was killed in the middle"
 
-    for expected in ("any", "0 0 150 4"):
-        done = subprocess.run(
-            [sys.executable, "-c", CAPTURE, str(folder)], capture_output=True, check=True, timeout=60
-        )
-        said = done.stdout.decode().splitlines()[-1]
-        assert expected in {"any", said}
+    for _ in range(2):
+        log = tmp_path / "capture.log"
+        log.unlink(missing_ok=True)
+        assert processes(*words, log=log).wait(60) == 0
+        said = log.read_text(encoding="utf-8")
+        report = json.loads(said[said.index("{") :])
+        assert (report["refused"], report["skipped"], report["in_spool"]) == (4, 1, 0)
+    assert (report["accepted"], report["recovered"], report["known"]) == (0, 0, 150)
     hashes = sorted(sha256((folder / f"part{number}.png").read_bytes()).hexdigest() for number in range(150))
     assert accepted(sessions) == hashes
     with sessions() as session:
@@ -457,8 +436,7 @@ def test_killed_anywhere_each_file_becomes_exactly_one_inspection(
         names = sorted(Path(event.detail["name"]).name for event in events)
     assert names == ["cut.jpg", "empty.bmp", "gone.png", "text.png"]
     assert [intake.store.get(one) for one in hashes]  # every image is there, whole
-    left = list(CaptureSettings().spool().glob("s1/*.frame"))
-    assert left == []
+    assert list(frames.glob("*.frame")) == []
 
 
 def wait_until(condition: Callable[[], Any], patience_s: float) -> None:

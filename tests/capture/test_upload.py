@@ -2,11 +2,8 @@
 
 import json
 import os
-import signal
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -41,20 +38,14 @@ from capture.upload import Upload
 from db import models, tokens
 from db.tables import Event as AuditEvent
 from db.tables import Inspection
+from tests.forked import Process
 
 on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # no query differs here
 Sessions = sessionmaker[Session]
 Picture = Callable[..., bytes]
 
-SERVE = """
-import logging, sys
-import uvicorn
-from web.upload import uploads
-uploads.enqueue = lambda ids, at: None
-from web.app import create_app
-from web.settings import WebSettings
-uvicorn.run(create_app(WebSettings()), port=int(sys.argv[1]), log_level="error")
-"""
+Start = Callable[[], Process]
+UNHEARD = "from web.upload import uploads; uploads.enqueue = lambda ids, at: None"
 
 
 @pytest.fixture
@@ -71,18 +62,9 @@ def port() -> int:
 
 
 @pytest.fixture
-def serve(port: int) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+def serve(port: int, processes: Callable[..., Process]) -> Start:
     """Start a real server on the port; it doesn't wait until that answers, as no station does."""
-    running: list[subprocess.Popen[bytes]] = []
-
-    def start() -> subprocess.Popen[bytes]:
-        running.append(subprocess.Popen([sys.executable, "-c", SERVE, str(port)]))
-        return running[-1]
-
-    yield start
-    for process in running:
-        process.kill()
-        process.wait(10)
+    return lambda: processes("serve", "--port", str(port), first=UNHEARD)
 
 
 def accepted(sessions: Sessions) -> list[str]:
@@ -108,9 +90,6 @@ def upload_to() -> Iterator[Callable[..., Upload]]:
         yield make
 
 
-CAPTURE = [sys.executable, "-m", "pyramidion", "capture"]
-
-
 @on_sqlite
 @pytest.mark.timeout(300)  # processes start, and the machine may be busy
 def test_killed_server_and_killed_station_each_image_becomes_one_inspection(
@@ -118,7 +97,8 @@ def test_killed_server_and_killed_station_each_image_becomes_one_inspection(
     home: Path,
     token: str,
     port: int,
-    serve: Callable[[], subprocess.Popen[bytes]],
+    serve: Start,
+    processes: Callable[..., Process],
     sessions: Sessions,
     picture: Picture,
     upload_to: Callable[..., Upload],
@@ -131,46 +111,31 @@ def test_killed_server_and_killed_station_each_image_becomes_one_inspection(
     (folder / "twin.png").write_bytes((folder / "part0.png").read_bytes())  # another part that looks the same
     (folder / "text.png").write_bytes(b"no image")
     file.write_text(token + "\n", encoding="utf-8")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYRAMIDION_")}
-    environment |= {
+    environment = {
         "PYRAMIDION_HOME": str(tmp_path / "station"),  # which knows nothing of database and broker
+        "PYRAMIDION_DATABASE_URL": "",
         "PYRAMIDION_INTAKE_BATCH": "3",
         "PYRAMIDION_RETRY_MAX_S": "0.3",
     }
     url = f"http://127.0.0.1:{port}"
-    command = [
-        *CAPTURE,
-        str(folder),
-        "--product",
-        "flange",
-        "--station",
-        "s1",
-        "--serial-from-name",
-        "--json",
-    ]
-    command += ["--to", url, "--token-file", str(file)]
+    words = ["capture", str(folder), "--product", "flange", "--station", "s1", "--serial-from-name", "--json"]
+    words += ["--to", url, "--token-file", str(file)]
 
-    def station() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-    server, client = serve(), station()
-    try:
-        wait_until(lambda: len(accepted(sessions)) >= 10, 100)
-        server.send_signal(signal.SIGKILL)  # with a request in hand, more often than not
-        server.wait(10)
-        before = len(accepted(sessions))
-        server = serve()
-        wait_until(lambda: len(accepted(sessions)) >= before + 10, 100)
-        client.send_signal(signal.SIGKILL)
-    finally:
-        client.kill()
-        client.communicate(timeout=20)
+    server, station = serve(), processes(*words, env=environment)
+    wait_until(lambda: len(accepted(sessions)) >= 10, 100)
+    server.kill()  # with a request in hand, more often than not
+    server.wait(10)
+    before = len(accepted(sessions))
+    serve()
+    wait_until(lambda: len(accepted(sessions)) >= before + 10, 100)
+    station.kill()
+    station.wait(10)
     assert len(accepted(sessions)) < number, "the station was killed too late"
 
-    again = station()
-    said, _ = again.communicate(timeout=100)
-    report = json.loads(said)
-    assert again.returncode == 0
+    log = tmp_path / "station.log"
+    assert processes(*words, env=environment, log=log).wait(100) == 0
+    said = log.read_text(encoding="utf-8")
+    report = json.loads(said[said.index("{") :])
     assert (report["refused"], report["in_spool"]) == (1, 0)
     images = [path for path in folder.iterdir() if path.name != "text.png"]
     hashes = sorted(sha256(path.read_bytes()).hexdigest() for path in images)
@@ -194,7 +159,7 @@ def test_a_camera_goes_on_into_the_spool_while_the_server_is_away(
     home: Path,
     token: str,
     port: int,
-    serve: Callable[[], subprocess.Popen[bytes]],
+    serve: Start,
     sessions: Sessions,
     spool: Spool,
     stop: Event,

@@ -41,16 +41,21 @@ def test_what_stations_do(
     with sessions() as session:
         newest = {name: (line, last) for name, line, last in live.stations(session)}
         assert newest == {"left": ("A", max(left)), "right": (None, max(right))}
+        assert live.stations(session, at(60)) == [("left", "A", max(left)), ("right", None, None)]
         waiting = live.waiting(session)
         assert (waiting.total, waiting.complete) == (3, True)
         assert waiting.stations == {"left": (3, at(4))}
         some = live.waiting(session, most=1)
         assert (some.total, some.complete) == (3, False)
         assert some.stations == {"left": (1, at(2))}  # the oldest by its capture
-        parts = live.newest(session, ["left", "right", "none"], 3)
+        parts = live.newest(session, dict.fromkeys(["left", "right", "none"]), 3)
         assert [part.id for part in parts["left"]] == sorted(left, reverse=True)
         assert {part.id: part.verdict for part in parts["right"]} == {right[0]: "ok", right[1]: "error"}
         assert parts["none"] == []
+        assert live.newest(session, {"left": left[1], "right": right[0]}, 3) == {
+            "left": [part for part in parts["left"] if part.id >= left[1]],
+            "right": [part for part in parts["right"] if part.id >= right[0]],
+        }
         assert [part.id for part in live.rejected(session, at(3600), 9)] == [left[0], right[1]]
         assert [part.id for part in live.rejected(session, at(60), 9)] == [left[0]]
         assert live.rates(session, at(60), NOW) == {"left": 3 / 60}

@@ -34,6 +34,12 @@ from model.training import (
 Parts = Callable[..., list[bytes]]
 
 
+@pytest.fixture(autouse=True)
+def short_epochs(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epochs of two batches of these few images: what `trained` has learnt is asked, what others do isn't."""
+    monkeypatch.setattr("model.fitting._LEAST_BATCHES", 2)
+
+
 def test_the_same_files_and_seed_give_the_same_model_whatever_their_order(
     make_parts: Parts, quick: TrainConfig
 ) -> None:

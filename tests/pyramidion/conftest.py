@@ -27,7 +27,7 @@ def run(home: Path, starter: Any) -> Callable[..., Answer]:
 
     def run_it(*words: str, timeout: float = 100, env: dict[str, str] | None = None) -> Answer:
         with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
-            asked = {**os.environ, "COLUMNS": "200", **(env or {})}
+            asked = {**os.environ, **(env or {})}
             process = starter.start(words, asked, out.fileno(), err.fileno())
             try:
                 code = process.wait(timeout)

@@ -6,10 +6,9 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +21,7 @@ from db import inspections, models, results
 from db.ids import uuid7
 from db.tables import Review
 from pyramidion.context import open_context
+from tests.forked import Starter
 
 SMALL = ("--size", "32", "--option", "width=4", "--epochs", "5", "--augment", "none", "--json")
 
@@ -36,19 +36,16 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(good: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def uninterrupted(good: Path, starter: Starter, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The report of a training that nothing disturbed, in a home of its own."""
     home = tmp_path_factory.mktemp("other") / "home"
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PYRAMIDION_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "pyramidion", "train", "p", "--images", str(good), *SMALL],
-        capture_output=True,
-        check=True,
-        timeout=100,
-        cwd=home.parent,
-        env={**clean, "PYRAMIDION_HOME": str(home)},
-    )
-    return json.loads(done.stdout)
+    words = ("train", "p", "--images", str(good), *SMALL)
+    with TemporaryFile() as out, TemporaryFile() as err:
+        env = {**clean, "PYRAMIDION_HOME": str(home)}
+        assert starter.start(words, env, out.fileno(), err.fileno()).wait(100) == 0
+        out.seek(0)
+        return json.load(out)
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=lambda end: end.name)

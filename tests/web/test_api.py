@@ -2,11 +2,9 @@
 
 import re
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -18,6 +16,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from db import tokens
 from db.settings import DatabaseSettings
 from db.tables import Answered, Review
+from tests.forked import Process
 from tests.web.conftest import PASSWORD, Plant
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -165,40 +164,29 @@ def test_who_it_is_is_asked_before_the_body_is_read(page: httpx.Client) -> None:
     assert answer.status_code == 401
 
 
-SERVE = """
-import os, signal, sys
+MORTAL = """
+import os, signal
 from argon2 import PasswordHasher
-import uvicorn
 from db import answered, users
-from web.app import create_app
-from web.settings import WebSettings
-
 users._HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 answered.keep = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-uvicorn.run(create_app(WebSettings()), port=int(sys.argv[1]), log_level="warning")
 """
 
 
 @pytest.fixture
-def mortal() -> Iterator[str]:
+def mortal(processes: Callable[..., Process], wait: Callable[..., None]) -> str:
     """A page in a process of its own, which kills itself between an act and its answer; gives its address."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-    process = subprocess.Popen([sys.executable, "-c", SERVE, str(port)])
-    try:
-        deadline = time.monotonic() + 100
-        while True:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=30)
-            except httpx.TransportError:
-                assert time.monotonic() < deadline, "the page did not start in time"
-                time.sleep(0.1)
-            else:
-                break
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait(10)
+    processes("serve", "--port", str(port), first=MORTAL)
+
+    def answers() -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=30).is_success
+        return False
+
+    wait(answers, "the page to start", 100)
+    return f"http://127.0.0.1:{port}"
 
 
 def test_killed_between_act_and_answer_nothing_is_done_twice(

@@ -87,7 +87,7 @@ def test_parts_are_reviewed_by_keyboard_alone(ada: Page, plant: Any) -> None:
     ada.keyboard.press("c")
     ada.wait_for_selector("#part.empty")
     assert [one[0] for one in said(plant, fourth)] == ["overrule", "confirm"]
-    assert ada.locator("[data-count=any]").inner_text() == "0"
+    ada.wait_for_selector("[data-count=any]:text-is('0')")
     assert complained == []
 
 

@@ -339,16 +339,12 @@ def test_promoted_under_load_and_killed_in_the_shadow(
     """Two real workers judge a stream of parts while the challenger is promoted. Then one of them is killed
     while it scores for the next challenger, and the other goes on with that.
     """
-    names = tmp_path / "names"
-    names.mkdir()  # Python runs a file of this name before all else: each worker goes by a name of its own
-    (names / "sitecustomize.py").write_text(
-        "import os, socket\nsocket.gethostname = lambda: os.environ['WORKER']\n"
-    )
     ids = accept([make_picture(seed % 8) for seed in range(160)])
     workers = {}
     for name in ("w1", "w2"):
-        env = {"PYTHONPATH": str(names), "WORKER": name, "PYRAMIDION_BATCH_IMAGES": "4"}
-        workers[name] = processes("worker", log=tmp_path / f"{name}.log", env=env)
+        env, log = {"PYRAMIDION_BATCH_IMAGES": "4"}, tmp_path / f"{name}.log"
+        named = f"import socket; socket.gethostname = lambda: {name!r}"
+        workers[name] = processes("worker", log=log, env=env, first=named)
     logs = [tmp_path / f"{name}.log" for name in workers]
     wait(lambda: all(" ready." in log.read_text(errors="replace") for log in logs), "both workers", 90)
     for start in range(0, len(ids), 2):

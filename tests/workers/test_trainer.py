@@ -20,7 +20,7 @@ from workers import queue
 
 READY_S = 60
 LONGEST_S = 6.0  # within which the second attempt is killed: about what it takes
-# What each Python imports first: a training of some seconds, with epochs that are long enough to be seen.
+# What each trainer runs first: a training of some seconds, with epochs that are long enough to be seen.
 SMALL = """
 from model.config import TrainConfig
 from workers import train
@@ -38,14 +38,10 @@ def run(
     champion: str,
     accept: Callable[..., list[UUID]],
     make_picture: Callable[..., bytes],
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> UUID:
     """A run that takes some seconds, of parts that were judged ok."""
     monkeypatch.setenv("PYRAMIDION_TRAINING_LEASE_S", "2")
-    (tmp_path / "hook").mkdir()
-    (tmp_path / "hook" / "sitecustomize.py").write_text(SMALL, encoding="utf-8")
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'hook'}:{os.environ.get('PYTHONPATH', '')}")
     ids = accept([make_picture(seed) for seed in range(200, 224)])
     ok = {"verdict": "ok", "score": 0.1, "threshold": 0.5, "model_version": champion, "error": None}
     made = {"worker": "w", "attempts": 1, "judged_at": datetime.now(UTC), "timings": {}, "regions": []}
@@ -64,7 +60,8 @@ def test_a_run_whose_trainer_is_killed_twice_succeeds_once_from_its_checkpoint(
     run: UUID, sessions: sessionmaker[Session], processes: Start, wait: Wait, champion: str, tmp_path: Path
 ) -> None:
     """The first after an epoch, the second at any moment: reading, fitting, examining, or once it is over."""
-    trainers = [processes("worker", "--queue", "train", log=tmp_path / f"{one}.log") for one in range(3)]
+    words = ("worker", "--queue", "train")
+    trainers = [processes(*words, log=tmp_path / f"{one}.log", first=SMALL) for one in range(3)]
     seed = random.randrange(2**32)
     for attempt in (1, 2):
 
@@ -98,7 +95,7 @@ def test_a_trainer_heeds_a_cancellation_trains_the_next_and_stops_in_order(
     run: UUID, sessions: sessionmaker[Session], processes: Start, wait: Wait, tmp_path: Path
 ) -> None:
     log = tmp_path / "trainer.log"
-    trainer = processes("worker", "--queue", "train", log=log)
+    trainer = processes("worker", "--queue", "train", log=log, first=SMALL)
     wait(lambda: (look(sessions, run).epoch or 0) >= 1, "an epoch", READY_S)
     with sessions.begin() as session:
         runs.cancel(session, run, "ada")

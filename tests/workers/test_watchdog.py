@@ -18,14 +18,14 @@ def start() -> Iterator[Start]:
     """Start a process with a watchdog that bites after a second, and wait until it works."""
     started: list[subprocess.Popen[str]] = []
 
-    def start_one(busy: str, work: str) -> subprocess.Popen[str]:
+    def start_one(busy: str, work: str, last_resort_s: float = 30.0) -> subprocess.Popen[str]:
         code = f"""
 import ctypes, sys, time
 from celery.utils.log import LoggingProxy, get_logger
 from workers.watchdog import Watchdog
 sys.stderr = LoggingProxy(get_logger("worker"))  # as in a worker
 progressed_at = time.monotonic()
-Watchdog(lambda: {busy}, lambda: progressed_at, hung_after_s=1.0, last_resort_s=1.0).start()
+Watchdog(lambda: {busy}, lambda: progressed_at, hung_after_s=1.0, last_resort_s={last_resort_s}).start()
 time.sleep(0.2)
 print("ready", flush=True)
 {work}
@@ -47,7 +47,7 @@ print("done", flush=True)
 
 def test_a_process_that_hangs_ends_and_says_where(start: Start) -> None:
     """Also where what hangs never lets another thread of the interpreter run."""
-    for process in [start(BUSY, "time.sleep(60)"), start(BUSY, "ctypes.PyDLL(None).sleep(60)")]:
+    for process in [start(BUSY, "time.sleep(60)"), start(BUSY, "ctypes.PyDLL(None).sleep(60)", 1.0)]:
         _, said = process.communicate(timeout=20)
         assert process.returncode == 1
         assert 'File "<string>", line 10' in said, "an engineer needs to know where it hung"

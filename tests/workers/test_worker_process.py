@@ -213,11 +213,8 @@ def test_a_message_of_an_unknown_version_waits_for_a_worker_that_knows_it(
         assert (client.hlen("unacked"), queue.of_other_versions(client)) == (0, {2: 2})
 
     queue.enqueue(ids[2:3])
-    (tmp_path / "newer").mkdir()  # Python runs a file of this name before all else
-    (tmp_path / "newer" / "sitecustomize.py").write_text(
-        "from workers import messages\nmessages.VERSION, messages.KNOWN = 2, (1, 2)\n"
-    )
-    processes("worker", log=tmp_path / "newer.log", env={"PYTHONPATH": str(tmp_path / "newer")})
+    newer = "from workers import messages; messages.VERSION, messages.KNOWN = 2, (1, 2)"
+    processes("worker", log=tmp_path / "newer.log", first=newer)
     wait(lambda: judged(sessions) == 6, "the verdicts of the newer worker", READY_S + JUDGED_S)
     with queue.connect(WorkerSettings()) as client:
         wait(lambda: client.hlen("unacked") == 0, "all to be acknowledged", 10)

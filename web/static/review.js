@@ -273,10 +273,14 @@ async function load_quietly(address) {
   return answer.ok && !answer.redirected ? new DOMParser().parseFromString(await answer.text(), "text/html") : null;
 }
 
+let counting = 0;
+
 async function count() {
+  const asked = ++counting;
   const answer = await fetch(document.querySelector("#counts").dataset.address).catch(() => null);
   if (!answer?.ok) return;
   const { counts } = await answer.json();
+  if (asked !== counting) return; // what was asked for later knows more
   for (const [name, one] of Object.entries(counts)) {
     const shown = document.querySelector(`[data-count="${name}"]`);
     if (shown) shown.textContent = one.parts.toString().replace(/\B(?=(\d{3})+$)/g, "\u202f") + (one.complete ? "" : "+");
