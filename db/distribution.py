@@ -10,7 +10,7 @@ from db.golden import is_trial
 from db.matching import Filter, newest_ids
 from db.tables import Inspection, Result
 
-PARTS = 2_000  # before a part that are looked at: enough for a shape, and read in a moment
+PARTS = 1_000  # before a part that are looked at: enough for a shape, and read in a moment
 
 
 @dataclass(frozen=True)

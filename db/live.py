@@ -1,16 +1,17 @@
 """What stations do just now: newest parts, what waits for a verdict, what was rejected, counts by minute.
 
-Each question costs as much as its answer is long, however long the history is.
+Each question costs as much as its answer is long, however long the history is. Where it says since when, it
+says so of each table: then PostgreSQL needs not look at the months before, not even to plan it.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Integer, cast, extract, func, select, union_all
+from sqlalchemy import Integer, and_, cast, extract, func, select, union_all
 from sqlalchemy.orm import Session
 
 from db.engine import one_by_one
@@ -77,16 +78,19 @@ class Picture:
     regions: list[dict[str, float]]
 
 
-def stations(session: Session) -> Sequence[tuple[str, str | None, UUID | None]]:
-    """Give each station's name, its line, and its newest inspection."""
+def stations(
+    session: Session, since: datetime | None = None
+) -> Sequence[tuple[str, str | None, UUID | None]]:
+    """Give each station's name, its line, and its newest inspection, if it has one since then."""
     newest = (
         select(Inspection.id)
         .where(Inspection.station == Station.name)
         .order_by(Inspection.id.desc())
         .limit(1)
-        .scalar_subquery()
     )
-    query = select(Station.name, Station.line, newest).order_by(Station.name)
+    if since is not None:
+        newest = newest.where(Inspection.id >= first_id(since))
+    query = select(Station.name, Station.line, newest.scalar_subquery()).order_by(Station.name)
     return [(row[0], row[1], row[2]) for row in session.execute(query)]
 
 
@@ -107,15 +111,20 @@ def waiting(session: Session, most: int = _WAITING) -> Waiting:
     return Waiting(total, total <= counted, found)
 
 
-def newest(session: Session, names: Collection[str], number: int) -> dict[str, list[Part]]:
-    """Give the newest `number` parts of each of these stations, by its own clock."""
+def newest(session: Session, of: Mapping[str, UUID | None], number: int) -> dict[str, list[Part]]:
+    """Give the newest `number` parts of each of these stations, by its own clock.
+
+    Of a station that has an id, only parts from that one on.
+    """
     found: dict[str, list[Part]] = {}
     with one_by_one(session):
-        for name in names:
+        for name, oldest in of.items():
+            first = oldest or UUID(int=0)
+            its = and_(Result.inspection_id == Inspection.id, Result.inspection_id >= first)
             query = (
                 select(*_COLUMNS)
-                .join(Result, Result.inspection_id == Inspection.id, isouter=True)
-                .where(Inspection.station == name)
+                .join(Result, its, isouter=True)
+                .where(Inspection.station == name, Inspection.id >= first)
                 .order_by(Inspection.id.desc())
                 .limit(number)
             )
@@ -125,11 +134,12 @@ def newest(session: Session, names: Collection[str], number: int) -> dict[str, l
 
 def rejected(session: Session, since: datetime, number: int) -> list[Part]:
     """Give the newest `number` parts of each verdict but ok, newest first; golden samples are no parts."""
+    first = first_id(since)
     ids = union_all(
         *(
             select(
                 select(Result.inspection_id)
-                .where(Result.verdict == verdict, Result.inspection_id >= first_id(since))
+                .where(Result.verdict == verdict, Result.inspection_id >= first)
                 .order_by(Result.inspection_id.desc())
                 .limit(number)
                 .subquery()
@@ -142,7 +152,7 @@ def rejected(session: Session, since: datetime, number: int) -> list[Part]:
         .select_from(ids)
         .join(Inspection, Inspection.id == ids.c.inspection_id)
         .join(Result, Result.inspection_id == ids.c.inspection_id)
-        .where(~is_trial(Inspection.id))
+        .where(Inspection.id >= first, Result.inspection_id >= first, ~is_trial(Inspection.id))
         .order_by(ids.c.inspection_id.desc())
     )
     with one_by_one(session):
@@ -167,11 +177,15 @@ def by_minute(session: Session, since: datetime, until: datetime) -> dict[int, d
     """
     minute = cast(func.floor(extract("epoch", Inspection.captured_at) / MINUTE_S), Integer)
     verdict = func.coalesce(Result.verdict, PENDING)
+    first, end = first_id(since), first_id(until)
+    its = and_(
+        Result.inspection_id == Inspection.id, Result.inspection_id >= first, Result.inspection_id < end
+    )
     query: Any = (
         select(minute, Inspection.station, verdict, func.count())
         .select_from(Inspection)
-        .join(Result, Result.inspection_id == Inspection.id, isouter=True)
-        .where(Inspection.id >= first_id(since), Inspection.id < first_id(until))
+        .join(Result, its, isouter=True)
+        .where(Inspection.id >= first, Inspection.id < end)
         .where(~is_trial(Inspection.id))
         .group_by(minute, Inspection.station, verdict)
     )

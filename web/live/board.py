@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from db import alarms, clock, flow, live
+from db.engine import one_by_one
 from db.ids import uuid7_time
 from db.live import Part, Waiting
 from db.tables import Alarm
@@ -24,8 +25,10 @@ PARTS: Final = 6  # newest ones of a station
 REJECTED: Final = 8  # of a line
 ALARMS: Final = 200
 _REJECTED_SINCE: Final = timedelta(hours=8)
+_STILL_AFTER: Final = timedelta(hours=1)
 _RATE_OF: Final = timedelta(seconds=60)
-_CLOCKS_EVERY_S: Final = 30.0
+_AGAIN_EVERY_S: Final = 30.0  # clocks, and stations that were still; all else is asked at each look
+_PARTS_KEPT_S: Final = 10.0  # of a station that captures nothing: for its spool may bring older ones
 _COUNTING_S: Final = 0.1  # of a look, for minutes that are over
 _AFRESH_S: Final = 30.0  # without a look for so long, rejected parts are looked up as at the first
 
@@ -119,7 +122,9 @@ class Board:
         self._counts = MinuteCounts()
         self._rejected: dict[str, list[Part]] = {}  # by station
         self._clocks: dict[str, float] = {}
-        self._clocks_at = self._looked_at = float("-inf")
+        self._last: dict[str, UUID] = {}  # inspection of each station
+        self._parts: dict[str, tuple[float, list[Part]]] = {}  # the newest, and when they were looked up
+        self._again_at = self._looked_at = float("-inf")
         self._state: State | None = None
         self._covered: frozenset[str] = frozenset()
 
@@ -141,19 +146,23 @@ class Board:
             return state
 
     def _look(self, session: Session, lines: Collection[str], windows: Collection[int]) -> State:
+        with one_by_one(session):
+            return self._look_one_by_one(session, lines, windows)
+
+    def _look_one_by_one(self, session: Session, lines: Collection[str], windows: Collection[int]) -> State:
         now = clock.now(session)
-        found = live.stations(session)
+        found = self._stations(session, now)
         by_line: dict[str, list[str]] = defaultdict(list)
         for name, line, _ in found:
             by_line[line or NO_LINE].append(name)
-        self._look_at_clocks(session, [name for name, _, _ in found])
         self._look_for_rejected(session, now)
         self._counts.count(session, now, _COUNTING_S)
         opened = alarms.newest(session, only_open=True, limit=ALARMS)
         holding = {alarm.station for alarm in opened if alarm.holds}
         waiting = live.waiting(session)
         rates = live.rates(session, now - _RATE_OF, now)
-        parts = live.newest(session, [name for line in lines for name in by_line.get(line, [])], PARTS)
+        watched = {name for line in lines for name in by_line.get(line, [])}
+        parts = self._newest(session, {name: last for name, _, last in found if name in watched})
         stations = {
             name: self._station(name, last, now, waiting, rates, name in holding, parts.get(name, []))
             for name, _, last in found
@@ -196,11 +205,28 @@ class Board:
             parts=parts,
         )
 
-    def _look_at_clocks(self, session: Session, stations: Iterable[str]) -> None:
-        if time.monotonic() - self._clocks_at < _CLOCKS_EVERY_S:
-            return
-        self._clocks = {name: flow.clock_ahead_s(session, name) for name in stations}
-        self._clocks_at = time.monotonic()
+    def _stations(self, session: Session, now: datetime) -> list[tuple[str, str | None, UUID | None]]:
+        """Give each station's name, line and newest inspection; now and then of those that were still too."""
+        is_all = time.monotonic() - self._again_at >= _AGAIN_EVERY_S
+        found = live.stations(session, None if is_all else now - _STILL_AFTER)
+        self._last.update({name: last for name, _, last in found if last is not None})
+        if is_all:
+            self._last = {name: last for name, _, last in found if last is not None}
+            self._clocks = {name: flow.clock_ahead_s(session, name) for name, _, _ in found}
+            self._again_at = time.monotonic()
+        return [(name, line, self._last.get(name)) for name, line, _ in found]
+
+    def _newest(self, session: Session, last: dict[str, UUID | None]) -> dict[str, list[Part]]:
+        """Give the newest parts of stations that have these last ones."""
+        now = time.monotonic()
+        asked = {}
+        for name, newest in last.items():
+            at, parts = self._parts.get(name, (float("-inf"), []))
+            is_still = newest == (parts[0].id if parts else None) and all(part.verdict for part in parts)
+            if not is_still or now - at > _PARTS_KEPT_S:
+                asked[name] = parts[-1].id if len(parts) == PARTS and now - at < _AFRESH_S else None
+        self._parts.update({name: (now, parts) for name, parts in live.newest(session, asked, PARTS).items()})
+        return {name: self._parts[name][1] for name in last}
 
     def _look_for_rejected(self, session: Session, now: datetime) -> None:
         number = 2000 if time.monotonic() - self._looked_at > _AFRESH_S else 30
