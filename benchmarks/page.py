@@ -77,23 +77,22 @@ def run(
         "alone": _scoring(alone),
         "beside": _scoring(beside),
         "lost": round(1 - _scoring(beside)["images_per_s"] / _scoring(alone)["images_per_s"], 3),
-        "page_cpu_share": round(statistics.median(_page_share(one) for one in beside), 3),
         "turns": seen,
         "lists_p95_ms": _worst(seen, "lists_ms"),
         "parts_p95_ms": _worst(seen, "parts_ms"),
     }
 
 
-def _scoring(measured: list[ours.Measured]) -> dict[str, float]:
+def _scoring(measured: list[ours.Measured]) -> dict[str, Any]:
+    """Give rates, latencies, and of how many cores each part took the time."""
     return {
         "images_per_s": round(statistics.median(one.images_per_s for one in measured), 1),
         "latency_p95_ms": round(statistics.median(one.latency_ms()["p95"] for one in measured), 1),
+        "cores": {
+            part: round(statistics.median(one.cpu_ms[part] * one.images_per_s / 1000 for one in measured), 3)
+            for part in measured[0].cpu_ms
+        },
     }
-
-
-def _page_share(one: ours.Measured) -> float:
-    """Of one core, what the page took."""
-    return one.cpu_ms["page"] * one.images / 1000 / one.seconds
 
 
 def _worst(seen: list[dict[str, Any]], name: str) -> float | None:

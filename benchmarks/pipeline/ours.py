@@ -14,6 +14,7 @@ from redis import Redis
 from sqlalchemy import text
 
 from benchmarks.pipeline.plant import Plant
+from db.ids import first_id
 
 _STALLED_S = 60.0
 QUANTILES = {"p50": 50, "p95": 95, "p99": 99}
@@ -129,20 +130,19 @@ def _station_ms(said: str) -> float:
 
 def _judged(plant: Plant, since: datetime) -> int:
     query = text(
-        "SELECT count(*) FROM inspections i JOIN results r ON r.inspection_id = i.id "
-        "WHERE i.received_at >= :t"
+        "SELECT count(*) FROM inspections i JOIN results r ON r.inspection_id = i.id WHERE i.id >= :first"
     )
     with plant.engine.connect() as connection:
-        return int(connection.scalar(query, {"t": since}) or 0)
+        return int(connection.scalar(query, {"first": first_id(since)}) or 0)
 
 
 def _rows(plant: Plant, since: datetime) -> Sequence[Any]:
     query = text(
         "SELECT i.captured_at, pg_xact_commit_timestamp(r.xmin), r.timings FROM inspections i "
-        "JOIN results r ON r.inspection_id = i.id WHERE i.received_at >= :t ORDER BY i.id"
+        "JOIN results r ON r.inspection_id = i.id WHERE i.id >= :first ORDER BY i.id"
     )
     with plant.engine.connect() as connection:
-        return connection.execute(query, {"t": since}).all()
+        return connection.execute(query, {"first": first_id(since)}).all()
 
 
 def _stages(timings: Sequence[dict[str, float]]) -> dict[str, float]:
