@@ -20,8 +20,9 @@ from db.imagestore import ImageStore, open_image_store
 from db.settings import DatabaseSettings
 from web import once, wording
 from web.inspections import overlay
-from web.inspections.counts import Counts
+from web.inspections.counts import Counts, Offered
 from web.inspections.drawings import Drawings
+from web.marks import MARKS
 from web.navigation import pages_for
 from web.settings import WebSettings
 
@@ -44,6 +45,7 @@ class Site:
     _seen: set[str] = field(default_factory=set)
     drawings: Drawings = field(default_factory=Drawings)
     counts: Counts = field(default_factory=Counts)
+    offered: Offered = field(default_factory=Offered)
     exporting: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(EXPORTS_AT_ONCE))
 
     @contextmanager
@@ -100,7 +102,7 @@ def open_site(settings: WebSettings, database: DatabaseSettings, *, is_local: bo
         lstrip_blocks=True,
     )
     templates.filters.update(wording.FILTERS)
-    templates.globals["scale"] = overlay.SCALE
+    templates.globals.update(MARKS, scale=overlay.SCALE)
     return Site(
         engine=engine.execution_options(**{READ_ONLY: True}),
         sessions=session_factory(engine, read_only=True),

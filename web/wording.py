@@ -97,13 +97,6 @@ def step(name: str) -> str:
     return name.removesuffix("_ms").replace("_", " ")
 
 
-def bar(score: float, threshold: float) -> float:
-    """Give the length of a score's bar in percent: the threshold stands at 50, and 100 is the end."""
-    if threshold <= 0:
-        return 100.0 if score > threshold else 0.0
-    return round(min(max(score / threshold, 0.0), 2.0) * 50, 1)
-
-
 def short(text: str) -> str:
     """Write no more than the beginning of a long text, and of a hash."""
     most = 12 if _HASH.fullmatch(text) else 60
@@ -124,6 +117,5 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "duration": duration,
     "plain": plain,
     "step": step,
-    "bar": bar,
     "short": short,
 }

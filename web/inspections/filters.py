@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
@@ -127,10 +128,15 @@ class Wanted(Asked):
 
     def url(self, **changes: Any) -> str:
         """Give the address of this list with some filters changed; it begins at the newest again."""
-        looks = {} if self.view == "table" else {"view": self.view}
-        wanted = {**self.chosen(), **looks, **changes}
-        query = urlencode(_plain({name: value for name, value in wanted.items() if value is not None}))
+        pairs = {**self._pairs, **{name: _pair(name, value) for name, value in changes.items()}}
+        query = "&".join(pair for pair in pairs.values() if pair)
         return f"/?{query}" if query else "/"
+
+    @cached_property
+    def _pairs(self) -> dict[str, str]:
+        """Its filters and how it looks, by name, as an address has them: a page leads to a hundred others."""
+        looks = {} if self.view == "table" else {"view": self.view}
+        return {name: _pair(name, value) for name, value in {**self.chosen(), **looks}.items()}
 
     def period_url(self, period: str | None) -> str:
         return self.url(period=period, since=None, until=None)
@@ -177,6 +183,10 @@ def _days(period: str | None, now: datetime) -> tuple[datetime, datetime | None]
     if period == "yesterday":
         return today - timedelta(days=1), today
     return (today if period == "today" else today - timedelta(days=6)), None
+
+
+def _pair(name: str, value: Any) -> str:
+    return "" if value is None else urlencode(_plain({name: value}))
 
 
 def _plain(values: dict[str, Any]) -> dict[str, str]:

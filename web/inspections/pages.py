@@ -5,13 +5,11 @@ from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Form, Query, Request
-from sqlalchemy import select
 from starlette.datastructures import QueryParams
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from db import replays, saved_filters
 from db.export_files import FORMS
-from db.tables import Product, Station
 from db.text import LONGEST_NAME
 from web.access import Permission, Who, needs
 from web.asked import KEEPABLE
@@ -21,7 +19,6 @@ from web.site import Here
 
 router = APIRouter(include_in_schema=False)
 ROWS: Final = {"table": 50, "sheet": 60}
-NAMES_OFFERED = 200  # products and stations to choose from; beyond that a list is no help
 
 
 @router.api_route("/", methods=["GET", "HEAD"], dependencies=[needs(Permission.READ)])
@@ -36,10 +33,7 @@ def newest(request: Request, site: Here, who: Who) -> HTMLResponse:
         verdicts = made_of
         if asked.verdict is not None:
             verdicts = site.counts.of(session, replace(asked, verdict=None), is_first=is_first)
-        offered = {
-            kind: session.scalars(select(name).order_by(name).limit(NAMES_OFFERED)).all()
-            for kind, name in (("product", Product.name), ("station", Station.name))
-        }
+        offered = site.offered.names(session, is_first=is_first)
         saved = saved_filters.seen_by(session, who.name) if who.is_person else []
     return site.page(
         request,

@@ -34,7 +34,7 @@ EVERY_S: Final = 1.0
 MOST_VIEWERS: Final = 500
 _SHARE: Final = 0.1  # of one processor's time for looking: a slow database is asked less often,
 _LONGEST_S: Final = 5.0  # but soon enough for pages not to think that nobody looks any more
-_DRAWING_S: Final = 0.15  # of a second, for pictures
+_DRAWING_S: Final = 0.08  # of a second, for pictures
 _AWAY: Final = "The database can't be read just now: what you see is from before."
 
 
