@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Engine, func, select
 from sqlalchemy.orm import Session
 
 from db import partitions
+from db.engine import one_by_one
 from db.ledger.seal import snapshot
 from db.lots import Completeness, completeness
 from db.matching import PENDING
@@ -94,6 +95,11 @@ def details(session: Session, lot: str, product: str | None = None) -> LotDetail
 
     `session` is that of `at_one_moment`. Raises UnknownLotError.
     """
+    with one_by_one(session):
+        return _details(session, lot, product)
+
+
+def _details(session: Session, lot: str, product: str | None) -> LotDetails:
     found = completeness(session, lot, product)
     if not found.captured:
         raise UnknownLotError(lot, product)
