@@ -1,12 +1,14 @@
 """Fixtures of all rooms: an isolated home, and real services from wheels."""
 
 import os
+import pickle
 import shutil
 import subprocess
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -39,6 +41,26 @@ def missing(what: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(f"{what} (in CI everything must be there)")
     pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[], Any]], Any]:
+    """Give what a function makes, and keep it by a name for all processes of the run: what takes long."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+
+    def get(name: str, make: Callable[[], Any]) -> Any:
+        with (folder / f"{name}.pickle").open("a+b") as file:
+            flock(file, LOCK_EX)  # until it is closed
+            file.seek(0)
+            kept = file.read()
+            if not kept:
+                kept = pickle.dumps(make())
+                file.write(kept)
+            return pickle.loads(kept)
+
+    return get
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import argparse
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -26,6 +27,7 @@ def main() -> int:
     for name in list(os.environ):
         if name.startswith(("PYRAMIDION_", "AWS_")):
             del os.environ[name]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the plant ends with it
     say(f"seed {seed}; everything lies in {home}")
     plant = Plant(home)
     try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,10 +67,25 @@ def make_parts() -> Callable[[int, int, str | None], list[bytes]]:
 
 
 @pytest.fixture(scope="session")
+def hastily() -> Callable[..., Trained]:
+    """Train with epochs of two batches, where nobody asks how much was learnt: `hastily(parts, config)`."""
+
+    def train_hastily(*asked: Any, **more: Any) -> Trained:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("model.fitting._LEAST_BATCHES", 2)
+            return train(*asked, **more)
+
+    return train_hastily
+
+
+@pytest.fixture(scope="session")
 def quick() -> TrainConfig:
     return QUICK
 
 
 @pytest.fixture(scope="session")
-def trained(make_parts: Callable[[int, int, str | None], list[bytes]]) -> Trained:
-    return train(make_parts(1, 64, None), QUICK)
+def trained(
+    make_parts: Callable[[int, int, str | None], list[bytes]],
+    made_once: Callable[[str, Callable[[], Trained]], Trained],
+) -> Trained:
+    return made_once("trained-on-washers", lambda: train(make_parts(1, 64, None), QUICK))

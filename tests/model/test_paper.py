@@ -111,9 +111,9 @@ def _images(files: list[bytes]) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def routed(make_parts: Parts) -> Trained:
+def routed(make_parts: Parts, hastily: Callable[..., Trained]) -> Trained:
     options = {"aggregation": "capsules", "pooling": "single", "perceptual": False}
-    return train(make_parts(1, 12, None), dataclasses.replace(QUICK, epochs=1, batch=4, options=options))
+    return hastily(make_parts(1, 12, None), dataclasses.replace(QUICK, epochs=1, batch=4, options=options))
 
 
 @pytest.mark.parametrize("name", ["paper", "routed"])

@@ -12,7 +12,7 @@ from model.inference import BF16_TOLERANCE, LOADING_TOLERANCE, SCORE_TOLERANCE, 
 from model.loading import for_scoring
 from model.presets import PRESETS, configure
 from model.scoring import Scored, Scorer, verdict
-from model.training import Trained, train
+from model.training import Trained
 
 Parts = Callable[..., list[bytes]]
 CPU = torch.device("cpu")
@@ -28,9 +28,14 @@ class Case:
 
 
 @pytest.fixture(scope="module", params=list(PRESETS))
-def case(request: pytest.FixtureRequest, make_parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> Case:
+def case(
+    request: pytest.FixtureRequest,
+    make_parts: Parts,
+    hastily: Callable[..., Trained],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Case:
     config = configure(request.param, size=(64, 64), epochs=1, batch=8, false_reject_rate=0.2)
-    trained = train(make_parts(51, 24), config)
+    trained = hastily(make_parts(51, 24), config)
     saved = bundle.save(trained, tmp_path_factory.mktemp("parity"), product="washer")
     loaded = bundle.load(saved.folder)
     scorer = Scorer(loaded)

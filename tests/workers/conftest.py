@@ -37,10 +37,13 @@ def make_picture() -> Callable[..., bytes]:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> BundlePaths:
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, made_once: Callable[[str, Callable[[], Any]], Any]
+) -> BundlePaths:
     """A small model of the pictures, trained once."""
     config = training.TrainConfig(size=(64, 64), epochs=4)
-    made = training.train([picture(seed) for seed in range(48)], config)
+    pictures = [picture(seed) for seed in range(48)]
+    made = made_once("trained-on-plates", lambda: training.train(pictures, config))
     return bundle.save(made, tmp_path_factory.mktemp("bundles"), product="plate")
 
 
