@@ -146,23 +146,20 @@ class Board:
             return state
 
     def _look(self, session: Session, lines: Collection[str], windows: Collection[int]) -> State:
-        with one_by_one(session):
-            return self._look_one_by_one(session, lines, windows)
-
-    def _look_one_by_one(self, session: Session, lines: Collection[str], windows: Collection[int]) -> State:
         now = clock.now(session)
         found = self._stations(session, now)
         by_line: dict[str, list[str]] = defaultdict(list)
         for name, line, _ in found:
             by_line[line or NO_LINE].append(name)
-        self._look_for_rejected(session, now)
+        watched = {name for line in lines for name in by_line.get(line, [])}
+        with one_by_one(session):  # not what counts: that reads all of some minutes
+            self._look_for_rejected(session, now)
+            waiting = live.waiting(session)
+            parts = self._newest(session, {name: last for name, _, last in found if name in watched})
         self._counts.count(session, now, _COUNTING_S)
+        rates = live.rates(session, now - _RATE_OF, now)
         opened = alarms.newest(session, only_open=True, limit=ALARMS)
         holding = {alarm.station for alarm in opened if alarm.holds}
-        waiting = live.waiting(session)
-        rates = live.rates(session, now - _RATE_OF, now)
-        watched = {name for line in lines for name in by_line.get(line, [])}
-        parts = self._newest(session, {name: last for name, _, last in found if name in watched})
         stations = {
             name: self._station(name, last, now, waiting, rates, name in holding, parts.get(name, []))
             for name, _, last in found

@@ -1,7 +1,7 @@
 """Counts by minute, kept up to date a little at each look: hours cost no more than the newest minutes.
 
-The running minute and the one before are counted at each look; older ones once, and again ever more rarely,
-since verdicts and parts come late: from a spool, after an outage.
+The running minute is counted at each look, the one before every few seconds; older ones once, and again ever
+more rarely, since verdicts and parts come late: from a spool, after an outage.
 """
 
 import time
@@ -18,7 +18,8 @@ from db.trends import Figures, add
 from web.live.spent import Spent
 
 WINDOWS: Final = (10, 60, 480)  # minutes, of which a page shows the yield
-_RUNNING: Final = 2  # minutes that are counted at each look
+_RUNNING: Final = 2  # minutes that still change
+_BEFORE_AGAIN_S: Final = 5.0  # the one before the running one
 _AGAIN_S: Final = 60.0  # at the earliest; later for what is old: a tenth of its age
 _PENDING_AGAIN_S: Final = 15.0
 _ENOUGH_S: Final = 0.04  # for one question, if it is of more than _LEAST
@@ -45,7 +46,9 @@ class MinuteCounts:
         newest = int(now.timestamp()) // MINUTE_S
         for old in [one for one in self._minutes if one < newest - WINDOWS[-1]]:
             del self._minutes[old]
-        self._ask(session, newest - _RUNNING + 1, newest, newest)
+        before = self._minutes.get(newest - 1)
+        is_fresh = before is not None and spent.begun - before.counted_at < _BEFORE_AGAIN_S
+        self._ask(session, newest if is_fresh else newest - 1, newest, newest)
         wanted = self._wanted(newest)
         for first, last in _runs(wanted):
             until = last
