@@ -73,11 +73,13 @@ def run(
     count: int,
     rate: float | None = None,
     *,
+    even: bool = False,
     per_image: bool = False,
     queued_first: bool = False,
 ) -> Measured:
     """Let a station bring `count` parts, at a rate or as fast as it can, and wait for their verdicts.
 
+    `even`: in an even beat, not at random moments.
     `per_image`: the same of benchmarks.pipeline.per_image instead, which has no batches.
     `queued_first`: workers begin when the station has ended, so that it takes no processor from them.
     """
@@ -89,6 +91,7 @@ def run(
     module = "benchmarks.pipeline.per_image" if per_image else "benchmarks.pipeline.station"
     command = [module, str(folder), "--count", str(count)]
     command += [] if rate is None else ["--rate", str(rate)]
+    command += ["--even"] if even else []
     station = plant.start("station", command, None)
     started = None
     if queued_first:

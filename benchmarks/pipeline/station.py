@@ -1,9 +1,9 @@
 """A station of the measurement: pictures from memory, at a rate, through spool and intake as ever.
 
-    python -m benchmarks.pipeline.station FOLDER --count N [--rate R] [--name S]
+    python -m benchmarks.pipeline.station FOLDER --count N [--rate R [--even]] [--name S]
 
-Gaps between parts are drawn at random (exponential), which is harder on a queue than an even beat. Without a
-rate, parts come as fast as they are taken.
+Gaps between parts are drawn at random (exponential), which is harder on a queue than the even beat of one
+line. Without a rate, parts come as fast as they are taken.
 """
 
 import argparse
@@ -29,12 +29,14 @@ from workers.queue import enqueue
 PRODUCT = "part"
 
 
-def parts(pictures: list[bytes], count: int, rate: float | None, name: str) -> Iterator[Frame]:
+def parts(
+    pictures: list[bytes], count: int, rate: float | None, name: str, *, even: bool = False
+) -> Iterator[Frame]:
     draw = random.Random(name)
     due = time.monotonic()
     for number in range(count):
         if rate is not None:
-            due += draw.expovariate(rate)
+            due += 1 / rate if even else draw.expovariate(rate)
             time.sleep(max(0.0, due - time.monotonic()))
         now = datetime.now(UTC)
         # Each part has its own bytes, as a camera's have: the same ones would be stored once.
@@ -47,13 +49,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--rate", type=float)
+    parser.add_argument("--even", action="store_true")
     parser.add_argument("--name", default="station")
     options = parser.parse_args()
     pictures = [file.read_bytes() for file in sorted(options.folder.iterdir())]
     settings, context = CaptureSettings(), open_context()
     intake = Intake(context.sessions, context.store, enqueue, Limits.of(settings))
     with Spool(settings.spool(), options.name) as spool:
-        source = parts(pictures, options.count, options.rate, options.name)
+        source = parts(pictures, options.count, options.rate, options.name, even=options.even)
         begun = time.process_time()
         progress = run(source, spool, intake, settings, stop=Event(), say=print)
     print(json.dumps({"accepted": progress.accepted, "cpu_s": time.process_time() - begun}), flush=True)
