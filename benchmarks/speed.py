@@ -2,6 +2,7 @@
 
     python -m benchmarks.speed [--presets pyramid,paper] [--sizes 128,256,512] [--device cpu] [--json]
     python -m benchmarks.speed --training     # seconds to train on 200 images as well
+    python -m benchmarks.speed --pauses       # an image alone, right after another one and after pauses
     python -m benchmarks.speed --compile      # what torch.compile makes of it: minutes, with a C++ compiler
 
 Scoring is from decoded arrays to map and score, 64 images at a time, as a worker does it; what lies near a
@@ -19,6 +20,7 @@ import json
 import os
 import platform
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +42,8 @@ from model.training import train
 _IMAGES = 64
 _SUB_BATCH = 16  # what model.inference scores at once
 _REPEATS = 5
+_PAUSES_S = (0.0, 0.02, 0.1)
+_ONE_BY_ONE = 25
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,24 @@ def row(case: Case, times: Sequence[float], limit: Limits) -> dict[str, Any]:
     }
 
 
+def pauses(names: Sequence[str], sizes: Sequence[int], device: torch.device) -> list[dict[str, Any]]:
+    """Time images that come one by one, as on a line that is not full: caches and clocks have gone cold."""
+    torch.set_num_threads(1)
+    found = []
+    for name in names:
+        for size in sizes:
+            detector, arrays = make(name, size, device)
+            row: dict[str, Any] = {"preset": name, "size": size}
+            for pause in _PAUSES_S:
+                times = []
+                for array in arrays[:_ONE_BY_ONE]:
+                    time.sleep(pause)
+                    times.append(seconds(lambda a=array, d=detector: list(judge(d, [a], device)), device))  # type: ignore[misc]
+                row[f"ms_after_{pause * 1000:.0f}_ms"] = statistics.median(times) * 1000
+            found.append(row)
+    return found
+
+
 def training(names: Sequence[str], device: torch.device) -> list[dict[str, Any]]:
     """Train on 200 simulated parts with each preset's defaults."""
     found = []
@@ -166,6 +188,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="128,256,512")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--training", action="store_true", help="time trainings too (paper's takes hours)")
+    parser.add_argument("--pauses", action="store_true", help="time images that come one by one instead")
     parser.add_argument("--compile", action="store_true", help="also what torch.compile makes of it")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -173,13 +196,15 @@ def main() -> None:
     unknown = [name for name in names if name not in PRESETS]
     if unknown:
         parser.error(f"there is no preset {', '.join(unknown)}; there are: {', '.join(PRESETS)}")
+    sizes = [int(word) for word in options.sizes.split(",")]
+    if options.pauses:
+        print(json.dumps(pauses(names, sizes, device), indent=2))
+        return
     report: dict[str, Any] = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
-        "scoring": scoring(
-            names, [int(word) for word in options.sizes.split(",")], device, compiled=options.compile
-        ),
+        "scoring": scoring(names, sizes, device, compiled=options.compile),
     }
     if options.training:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) - 1))  # as a worker does
