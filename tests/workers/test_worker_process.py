@@ -161,6 +161,24 @@ def test_the_sweeper_queues_again_only_what_has_left_the_queue(
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_what_only_a_message_of_another_version_stands_for_is_queued_again(
+    use_broker: Any, champion: str, accept: Any, make_picture: Any, sessions: sessionmaker[Session]
+) -> None:
+    """Its reader may never come; the message goes on waiting for it all the same."""
+    from workers.celery import app
+
+    long_ago = datetime.now(UTC) - timedelta(minutes=10)
+    (id_,) = accept([make_picture(1)], received_at=long_ago)
+    (theirs,) = messages([id_], long_ago)
+    app.send_task("workers.score", args=[{**theirs.to_json(), "version": 2}], queue="score.v2")
+    settings = WorkerSettings(sweep_after_s=1)
+    assert sweep.sweep_once(sessions, settings) == 1
+    with queue.connect(settings) as client:
+        assert (queue.depth(client), queue.of_other_versions(client)) == (1, {2: 1})
+    assert sweep.sweep_once(sessions, settings) == 0, "the copy waits: once is enough"
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_sweep_is_bounded(
     use_broker: Any, champion: str, accept: Any, make_picture: Any, sessions: sessionmaker[Session]
 ) -> None:
