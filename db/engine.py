@@ -76,6 +76,7 @@ def one_by_one(session: Session) -> Iterator[None]:
 
     For queries that begin with a limited number of ids, which its estimates don't count with: at ten million
     rows it took seconds for what takes a tenth of one. What is within another one costs nothing more.
+    After an error the transaction has to end: until then it goes on so.
     """
     if session.get_bind().dialect.name != "postgresql" or _ONE_BY_ONE in session.info:
         yield
@@ -90,7 +91,7 @@ def one_by_one(session: Session) -> Iterator[None]:
         yield
     finally:
         del session.info[_ONE_BY_ONE]
-    session.execute(planner, {"joins": "on", "plans": "auto"})  # an error ends them with the transaction
+    session.execute(planner, {"joins": "on", "plans": "auto"})
 
 
 def _sqlite_engine(settings: DatabaseSettings) -> Engine:

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 REPOSITORY: Final = Path(__file__).parents[1]
-COLUMNS: Final = "200"  # of the consoles that are made at import
-_AT_IMPORT: Final = ("PYTHON", "OMP_", "MKL_", "OPENBLAS_", "COLUMNS", "NO_COLOR", "FORCE_COLOR", "TERM")
+COLUMNS: Final = "200"  # of the consoles that are made at import, of all of them
+_AT_IMPORT: Final = ("PYTHON", "OMP_", "MKL_", "OPENBLAS_", "NO_COLOR", "FORCE_COLOR", "TERM")
 _LIBRARIES: Final = (
     "torch",
     "torch._dynamo",  # which a first optimizer imports
@@ -128,7 +128,7 @@ class Starter:
 
         It runs the Python code `first` before all else.
         """
-        env = {**env, "COLUMNS": COLUMNS}  # pytest-xdist has another width
+        env = {**env, "COLUMNS": COLUMNS}
         if self._imports(env) != self._imports(self._env):
             assert not first, "an environment that decides something at import has a Python of its own"
             return subprocess.Popen(

@@ -115,9 +115,7 @@ def _review(context: Context, line: Line, reviewed: set[UUID]) -> int:
     """
     with context.reading() as session:
         found = history.search(session, Filter(product=PRODUCT, lot=line.lot, verdict="ng"), limit=200)
-        passed = []
-        if line.stage != OLD:  # by then all of the first stage is judged
-            passed = history.search(session, Filter(product=PRODUCT, lot=line.lot, verdict="ok"), limit=200)
+        passed = history.search(session, Filter(product=PRODUCT, lot=line.lot, verdict="ok"), limit=200)
     escapes = [row for row in passed if _is_defect_of(line, row.id, NEW)]
     fresh = [row for row in (*found, *escapes) if row.id not in reviewed and row.id in line.truth]
     for row in fresh:

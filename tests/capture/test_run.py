@@ -406,13 +406,13 @@ def test_killed_anywhere_each_file_becomes_exactly_one_inspection(
     frames = CaptureSettings().spool() / "s1"
     chance = random.Random(4)
     for _ in range(5):
-        have = len(accepted(sessions))
+        have, there = len(accepted(sessions)), {*frames.glob("*.frame")}
         more = chance.randrange(0, 25)
         process = processes(*words)
         if more:
             wait_until(lambda have=have, more=more: len(accepted(sessions)) >= have + more, 30)
         else:
-            wait_until(lambda: list(frames.glob("*.frame")), 30)
+            wait_until(lambda there=there: {*frames.glob("*.frame")} - there, 30)
         time.sleep(chance.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
         assert process.wait(20) == -signal.SIGKILL

@@ -134,7 +134,10 @@ class Wanted(Asked):
 
     @cached_property
     def _pairs(self) -> dict[str, str]:
-        """Its filters and how it looks, by name, as an address has them: a page leads to a hundred others."""
+        """Its filters and how it looks, by name, as an address has them: a page leads to a hundred others.
+
+        A model_copy(update=...) would keep those of the original: make a new one instead.
+        """
         looks = {} if self.view == "table" else {"view": self.view}
         return {name: _pair(name, value) for name, value in {**self.chosen(), **looks}.items()}
 

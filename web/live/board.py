@@ -27,7 +27,7 @@ ALARMS: Final = 200
 _REJECTED_SINCE: Final = timedelta(hours=8)
 _STILL_AFTER: Final = timedelta(hours=1)
 _RATE_OF: Final = timedelta(seconds=60)
-_AGAIN_EVERY_S: Final = 30.0  # clocks, and stations that were still; all else is asked at each look
+_AGAIN_EVERY_S: Final = 30.0  # clocks, and stations that were still
 _PARTS_KEPT_S: Final = 10.0  # of a station that captures nothing: for its spool may bring older ones
 _COUNTING_S: Final = 0.1  # of a look, for minutes that are over
 _AFRESH_S: Final = 30.0  # without a look for so long, rejected parts are looked up as at the first
@@ -205,7 +205,8 @@ class Board:
     def _stations(self, session: Session, now: datetime) -> list[tuple[str, str | None, UUID | None]]:
         """Give each station's name, line and newest inspection; now and then of those that were still too."""
         is_all = time.monotonic() - self._again_at >= _AGAIN_EVERY_S
-        found = live.stations(session, None if is_all else now - _STILL_AFTER)
+        slowest = timedelta(seconds=min(0.0, 0.0, *self._clocks.values()))  # ids carry the stations' clocks
+        found = live.stations(session, None if is_all else now - _STILL_AFTER + slowest)
         self._last.update({name: last for name, _, last in found if last is not None})
         if is_all:
             self._last = {name: last for name, _, last in found if last is not None}

@@ -18,7 +18,7 @@ from db.trends import Figures, add
 from web.live.spent import Spent
 
 WINDOWS: Final = (10, 60, 480)  # minutes, of which a page shows the yield
-_RUNNING: Final = 2  # minutes that still change
+_RUNNING: Final = 2  # minutes that are not over for sure
 _BEFORE_AGAIN_S: Final = 5.0  # the one before the running one
 _AGAIN_S: Final = 60.0  # at the earliest; later for what is old: a tenth of its age
 _PENDING_AGAIN_S: Final = 15.0

@@ -16,6 +16,7 @@ from web.inspections import overlay
 from web.site import Site
 
 LONGEST: Final = 240  # pixels
+_AT_ONCE: Final = 16  # that are read with their maps: more than a look has time to draw
 _QUALITY: Final = 80  # of JPEG: a tenth of a PNG's bytes
 _MOST_BYTES: Final = 16_000_000  # far more than all walls show at a time
 
@@ -47,21 +48,21 @@ class Thumbs:
                 self._bytes -= len(gone or b"")
 
     def draw(self, site: Site, ids: Sequence[UUID], budget_s: float) -> None:
-        """Draw those that are not there yet, the first ones first, until the budget is used up.
+        """Draw those that are not there yet, the first ones first, until the budget is used up; one at least.
 
         Raises ImageStoreUnavailableError and what the database raises.
         """
         missing = [id_ for id_ in ids if not self.has(id_)]
         if not missing:
             return
-        until = time.monotonic() + budget_s
         with site.reading() as session:
-            found = {one.id: one for one in live.pictures(session, missing[:64])}
-        for id_ in missing[:64]:
-            if time.monotonic() > until:
-                return
+            found = {one.id: one for one in live.pictures(session, missing[:_AT_ONCE])}
+        until = time.monotonic() + budget_s
+        for id_ in missing[:_AT_ONCE]:
             picture = found.get(id_)
             self.keep(id_, None if picture is None else _drawn(site, picture))
+            if time.monotonic() > until:
+                return
 
 
 def _drawn(site: Site, picture: live.Picture) -> bytes | None:

@@ -274,13 +274,15 @@ async function load_quietly(address) {
 }
 
 let counting = 0;
+let counted = 0; // the newest of those that were answered
 
 async function count() {
   const asked = ++counting;
   const answer = await fetch(document.querySelector("#counts").dataset.address).catch(() => null);
   if (!answer?.ok) return;
   const { counts } = await answer.json();
-  if (asked !== counting) return; // what was asked for later knows more
+  if (asked < counted) return; // what was asked for later knows more
+  counted = asked;
   for (const [name, one] of Object.entries(counts)) {
     const shown = document.querySelector(`[data-count="${name}"]`);
     if (shown) shown.textContent = one.parts.toString().replace(/\B(?=(\d{3})+$)/g, "\u202f") + (one.complete ? "" : "+");
