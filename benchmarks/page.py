@@ -1,6 +1,6 @@
 """What looking costs: pages over a long history, and what scoring loses to those who look.
 
-    python -m benchmarks.page [--rows 1000000] [--viewers 50] [--auditors 20] [--think 5] [--seconds 20]
+    python -m benchmarks.page [--rows 1000000] [--viewers 50] [--auditors 20] [--think 5] [--seconds 60]
                               [--turns 3] [--load 1.0] [--json]
 
 A plant of real processes on this machine (station, Valkey, PostgreSQL, a scoring worker to each core, the
@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("--viewers", type=int, default=50)
     parser.add_argument("--auditors", type=int, default=20)
     parser.add_argument("--think", type=float, default=5, help="seconds that an auditor reads a page, mean")
-    parser.add_argument("--seconds", type=float, default=20, help="how long each is measured in a turn")
+    parser.add_argument("--seconds", type=float, default=60, help="how long each is measured in a turn")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--load", type=float, default=1.0)
     parser.add_argument("--json", action="store_true")

@@ -24,7 +24,7 @@ from db.trends import Figures
 
 REJECTED: Final = ("ng", "inconclusive", "error")
 MINUTE_S: Final = 60
-_WAITING: Final = 5_000  # the oldest that wait; of a larger backlog only the number is told
+_WAITING: Final = 2_000  # the oldest that wait; of a larger backlog only the number is told
 _COLUMNS: Final = (
     Inspection.id,
     Inspection.station,
