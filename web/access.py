@@ -158,7 +158,7 @@ def needs(permission: Permission) -> params.Depends:
     return params.Depends(Needs(permission))
 
 
-def _who(request: Request) -> Principal:
+async def _who(request: Request) -> Principal:
     who: Principal = request.state.who
     return who
 

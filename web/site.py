@@ -115,7 +115,8 @@ def open_site(settings: WebSettings, database: DatabaseSettings, *, is_local: bo
     )
 
 
-def _of(request: Request) -> Site:
+# As all that only looks into the request, it is async: what isn't takes a thread, and the way there and back.
+async def _of(request: Request) -> Site:
     site: Site = request.app.state.site
     return site
 

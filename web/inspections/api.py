@@ -41,7 +41,7 @@ class Page(filters.Asked):
     limit: int = Field(ROWS, ge=1, le=MOST, description="Rows of a page, at most.")
 
 
-def _once(request: Request) -> None:
+async def _once(request: Request) -> None:
     """Refuse what is given twice, of which only one would count. Raises InvalidFilterError."""
     names = [name for name, _ in request.query_params.multi_items()]
     twice = next((name for name in names if names.count(name) > 1), None)

@@ -258,7 +258,7 @@ def _lines(state: State, topics: set[Topic]) -> list[LineNow]:
     return [state.lines[topic.line] for topic in topics if topic.line in state.lines]
 
 
-def _hub(request: Request) -> Hub:
+async def _hub(request: Request) -> Hub:
     hub: Hub = request.app.state.live
     return hub
 

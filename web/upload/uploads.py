@@ -181,7 +181,7 @@ def _told(reports: Sequence[IntakeReport]) -> TakenDocument:
     )
 
 
-def _of(request: Request) -> Uploads:
+async def _of(request: Request) -> Uploads:
     uploads: Uploads = request.app.state.uploads
     return uploads
 
