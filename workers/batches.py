@@ -33,6 +33,7 @@ class DurableBatches(Batches):
     batch_weight = 64
     batches_at_once = 1
     room = 128
+    _tref: Any  # the timer's entry, of celery-batches
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,6 +42,7 @@ class DurableBatches(Batches):
         self._weights: dict[str, int] = {}  # of what is held
         self._on_their_way: dict[int, list[SimpleRequest]] = {}
         self._progressed: dict[int, float] = {}  # by thread that works on a batch
+        self._rested_at = time.monotonic()  # since when none works, or nothing is held
 
     def progress(self) -> None:
         """Note that the calling thread, which works on a batch, is not hanging."""
@@ -49,14 +51,16 @@ class DurableBatches(Batches):
     def rest(self) -> None:
         """Note that the calling thread works on nothing now."""
         self._progressed.pop(threading.get_ident(), None)
+        self._rested_at = time.monotonic()
 
     @property
     def progressed_at(self) -> float:
-        """When the thread that has been silent longest last made progress; now where none works.
+        """When the thread that has been silent longest last made progress; now where there is nothing to do.
 
-        A thread that hangs must show, however busy the others are.
+        A thread that hangs must show, however busy the others are, and so must messages that no thread gets.
         """
-        return min(list(self._progressed.values()), default=time.monotonic())
+        idle_since = self._rested_at if self.is_holding() else time.monotonic()
+        return min(list(self._progressed.values()), default=idle_since)
 
     def weight(self, request: SimpleRequest) -> int:  # noqa: ARG002  # for subclasses
         """How much of a batch's weight a message takes."""
@@ -77,9 +81,12 @@ class DurableBatches(Batches):
     def Strategy(self, task: Batches, app: Any, consumer: Any) -> Callable[..., None]:  # noqa: N802  # Celery's
         """Receive as celery-batches does, mind the weight, and hand on at once what need not wait."""
         receive = super().Strategy(task, app, consumer)
+        self._start_timer_anew(consumer.timer)
 
         def received(message: Any, *others: Any, **more: Any) -> None:
             self._mind_weight(message.channel.qos)
+            if not self.is_holding():
+                self._rested_at = time.monotonic()
             receive(message, *others, **more)
             with self._buffer.mutex:
                 request = self._buffer.queue[-1] if self._buffer.queue else None
@@ -89,6 +96,15 @@ class DurableBatches(Batches):
                 self._do_flush()
 
         return received
+
+    def _start_timer_anew(self, timer: Any) -> None:
+        # With a lost connection Celery forgets its timers. What had gathered would wait for the next message
+        # then, and none comes where there is no room for it.
+        if self._tref is not None:
+            self._tref.cancel()
+        self._tref = (
+            None if self._buffer.empty() else timer.call_repeatedly(self.flush_interval, self._do_flush)
+        )
 
     def _mind_weight(self, qos: Any) -> None:
         """Let the channel take messages only while there is room; a new connection has a new channel."""

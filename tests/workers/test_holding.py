@@ -9,6 +9,7 @@ from redis import Redis
 from sqlalchemy.orm import Session, sessionmaker
 
 from workers import holding, queue, sweep
+from workers.batches import DurableBatches
 from workers.holding import Holding
 from workers.settings import WorkerSettings
 
@@ -63,3 +64,18 @@ def test_a_hung_worker_and_an_idle_one_hold_nothing(
         assert queue.oldest_held(client) is None
         worker.stop()
         worker.join(10)
+
+
+def test_what_is_held_while_nobody_works_on_it_shows() -> None:
+    """Else a process that never hands on what it has received would count as live for ever."""
+    task = DurableBatches()
+    idle = task.progressed_at
+    task._buffer.put(object())
+    stuck = task.progressed_at
+    time.sleep(0.05)
+    assert task.progressed_at == stuck
+    task.progress()
+    assert task.progressed_at > stuck
+    task.rest()
+    task._buffer.get()
+    assert task.progressed_at > stuck >= idle - 1

@@ -141,6 +141,37 @@ def test_a_wiped_broker_loses_nothing(
     wait(lambda: judged(sessions) == len(ids), "the verdicts", READY_S + JUDGED_S)
 
 
+SLOW = """
+import time
+from model.scoring import Scorer
+score = Scorer.score
+Scorer.score = lambda self, *images: time.sleep(0.2) or score(self, *images)
+"""
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_what_gathers_while_the_broker_goes_and_comes_is_judged_by_who_holds_it(
+    use_broker: Any,
+    champion: str,
+    accept: Any,
+    make_picture: Any,
+    sessions: sessionmaker[Session],
+    processes: Start,
+    wait: Wait,
+    tmp_path: Path,
+) -> None:
+    """Celery forgets its timers with the connection, and with them when to hand on what gathers."""
+    ids, log = accept([make_picture(seed) for seed in range(24)]), tmp_path / "worker.log"
+    processes("worker", log=log, env={"PYRAMIDION_BATCH_IMAGES": "2"}, first=SLOW)
+    wait(lambda: ready(log), "the worker", READY_S)
+    for id_ in ids:
+        queue.enqueue([id_])
+    wait(lambda: judged(sessions) >= 4, "the first verdicts", JUDGED_S)
+    use_broker.kill()
+    use_broker.start()
+    wait(lambda: judged(sessions) == len(ids), "all verdicts, without a sweeper", 45)
+
+
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_the_sweeper_queues_again_only_what_has_left_the_queue(
     use_broker: Any, champion: str, accept: Any, make_picture: Any, sessions: sessionmaker[Session]
