@@ -38,6 +38,7 @@ class DurableBatches(Batches):
     def __init__(self) -> None:
         super().__init__()
         self._lock = threading.Lock()
+        self._consumer: Any = None
         self._qos: Any = None
         self._weights: dict[str, int] = {}  # of what is held
         self._on_their_way: dict[int, list[SimpleRequest]] = {}
@@ -59,8 +60,8 @@ class DurableBatches(Batches):
 
         A thread that hangs must show, however busy the others are, and so must messages that no thread gets.
         """
-        idle_since = self._rested_at if self.is_holding() else time.monotonic()
-        return min(list(self._progressed.values()), default=idle_since)
+        is_stuck = self.is_holding() and self._is_connected()
+        return min(list(self._progressed.values()), default=self._rested_at if is_stuck else time.monotonic())
 
     def weight(self, request: SimpleRequest) -> int:  # noqa: ARG002  # for subclasses
         """How much of a batch's weight a message takes."""
@@ -81,6 +82,7 @@ class DurableBatches(Batches):
     def Strategy(self, task: Batches, app: Any, consumer: Any) -> Callable[..., None]:  # noqa: N802  # Celery's
         """Receive as celery-batches does, mind the weight, and hand on at once what need not wait."""
         receive = super().Strategy(task, app, consumer)
+        self._consumer, self._rested_at = consumer, time.monotonic()
         self._start_timer_anew(consumer.timer)
 
         def received(message: Any, *others: Any, **more: Any) -> None:
@@ -96,6 +98,11 @@ class DurableBatches(Batches):
                 self._do_flush()
 
         return received
+
+    def _is_connected(self) -> bool:
+        # Without a broker nothing is handed on: what gathered waits until it is back.
+        connection = getattr(self._consumer, "connection", None)
+        return connection is not None and bool(connection.connected)
 
     def _start_timer_anew(self, timer: Any) -> None:
         # With a lost connection Celery forgets its timers. What had gathered would wait for the next message

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -69,6 +70,7 @@ def test_a_hung_worker_and_an_idle_one_hold_nothing(
 def test_what_is_held_while_nobody_works_on_it_shows() -> None:
     """Else a process that never hands on what it has received would count as live for ever."""
     task = DurableBatches()
+    task._consumer = SimpleNamespace(connection=SimpleNamespace(connected=True))
     idle = task.progressed_at
     task._buffer.put(object())
     stuck = task.progressed_at
@@ -77,5 +79,7 @@ def test_what_is_held_while_nobody_works_on_it_shows() -> None:
     task.progress()
     assert task.progressed_at > stuck
     task.rest()
+    task._consumer.connection.connected = False
+    assert task.progressed_at > stuck + 0.04, "without a broker it waits, and does not hang"
     task._buffer.get()
     assert task.progressed_at > stuck >= idle - 1

@@ -160,16 +160,22 @@ def test_what_gathers_while_the_broker_goes_and_comes_is_judged_by_who_holds_it(
     wait: Wait,
     tmp_path: Path,
 ) -> None:
-    """Celery forgets its timers with the connection, and with them when to hand on what gathers."""
+    """Celery forgets its timers with the connection, and with them when to hand on what gathers.
+
+    And whoever waits for the broker meanwhile does not hang.
+    """
     ids, log = accept([make_picture(seed) for seed in range(24)]), tmp_path / "worker.log"
-    processes("worker", log=log, env={"PYRAMIDION_BATCH_IMAGES": "2"}, first=SLOW)
+    env = {"PYRAMIDION_BATCH_IMAGES": "2", "PYRAMIDION_HUNG_AFTER_S": "2"}
+    worker = processes("worker", log=log, env=env, first=SLOW)
     wait(lambda: ready(log), "the worker", READY_S)
     for id_ in ids:
         queue.enqueue([id_])
     wait(lambda: judged(sessions) >= 4, "the first verdicts", JUDGED_S)
     use_broker.kill()
+    time.sleep(5)
     use_broker.start()
     wait(lambda: judged(sessions) == len(ids), "all verdicts, without a sweeper", 45)
+    assert worker.poll() is None
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
