@@ -20,6 +20,7 @@ from db.settings import DatabaseSettings
 from db.tables import Alarm, DriftWindow, Inspection
 from tests.web.browsers import log_in
 from tests.web.every_page import every_page, paths_of_pages
+from tests.web.screenshots import FOLDER
 
 pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database", ["sqlite"], indirect=True)]
 SERIOUS = {"serious", "critical"}
@@ -118,6 +119,13 @@ def test_no_page_is_forgotten(sessions: sessionmaker[Session], filled: None) -> 
     with sessions() as session:
         seen = {one.path for one in every_page(session)}
     assert paths_of_pages(routers) == seen
+
+
+def test_each_page_has_its_picture_in_the_docs(sessions: sessionmaker[Session], filled: None) -> None:
+    with sessions() as session:
+        names = {f"{one.name}.png" for one in every_page(session)}
+    assert names - {path.name for path in FOLDER.iterdir()} == set(), "make screenshots"
+    assert {path.name for path in FOLDER.iterdir()} - names == set(), "of no page any more"
 
 
 @pytest.mark.parametrize("width", [820])
