@@ -2,7 +2,7 @@
 
     python -m benchmarks.speed [--presets pyramid,paper] [--sizes 128,256,512] [--device cpu] [--json]
     python -m benchmarks.speed --training     # seconds to train on 200 images as well
-    python -m benchmarks.speed --pauses       # an image alone, right after another one and after pauses
+    python -m benchmarks.speed --few          # what an image costs where few come at once
     python -m benchmarks.speed --compile      # what torch.compile makes of it: minutes, with a C++ compiler
 
 Scoring is from decoded arrays to map and score, 64 images at a time, as a worker does it; what lies near a
@@ -20,9 +20,10 @@ import json
 import os
 import platform
 import statistics
-import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,8 @@ from model.training import train
 _IMAGES = 64
 _SUB_BATCH = 16  # what model.inference scores at once
 _REPEATS = 5
-_PAUSES_S = (0.0, 0.02, 0.1)
-_ONE_BY_ONE = 25
+_FEW = (1, 2, 4, 8, 16)
+_FEW_REPEATS = 15
 
 
 @dataclass(frozen=True)
@@ -149,21 +150,24 @@ def row(case: Case, times: Sequence[float], limit: Limits) -> dict[str, Any]:
     }
 
 
-def pauses(names: Sequence[str], sizes: Sequence[int], device: torch.device) -> list[dict[str, Any]]:
-    """Time images that come one by one, as on a line that is not full: caches and clocks have gone cold."""
+def _score(detector: Detector, arrays: Sequence[Pixels], device: torch.device) -> None:
+    deque(judge(detector, arrays, device), maxlen=0)
+
+
+def few(names: Sequence[str], sizes: Sequence[int], device: torch.device) -> list[dict[str, Any]]:
+    """Time images that come a few at once, as on a line that is not full: a call costs as well."""
     torch.set_num_threads(1)
     found = []
     for name in names:
         for size in sizes:
             detector, arrays = make(name, size, device)
-            row: dict[str, Any] = {"preset": name, "size": size}
-            for pause in _PAUSES_S:
-                times = []
-                for array in arrays[:_ONE_BY_ONE]:
-                    time.sleep(pause)
-                    times.append(seconds(lambda a=array, d=detector: list(judge(d, [a], device)), device))  # type: ignore[misc]
-                row[f"ms_after_{pause * 1000:.0f}_ms"] = statistics.median(times) * 1000
-            found.append(row)
+            times: dict[int, list[float]] = {count: [] for count in _FEW}
+            for _ in range(_FEW_REPEATS):
+                for count, taken in times.items():
+                    score = partial(_score, detector, arrays[:count], device)
+                    taken.append(seconds(score, device) / count)
+            medians = {f"ms_of_{count}": statistics.median(taken) * 1000 for count, taken in times.items()}
+            found.append({"preset": name, "size": size, **medians})
     return found
 
 
@@ -188,7 +192,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="128,256,512")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--training", action="store_true", help="time trainings too (paper's takes hours)")
-    parser.add_argument("--pauses", action="store_true", help="time images that come one by one instead")
+    parser.add_argument("--few", action="store_true", help="time images that come a few at once instead")
     parser.add_argument("--compile", action="store_true", help="also what torch.compile makes of it")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -197,8 +201,8 @@ def main() -> None:
     if unknown:
         parser.error(f"there is no preset {', '.join(unknown)}; there are: {', '.join(PRESETS)}")
     sizes = [int(word) for word in options.sizes.split(",")]
-    if options.pauses:
-        print(json.dumps(pauses(names, sizes, device), indent=2))
+    if options.few:
+        print(json.dumps(few(names, sizes, device), indent=2))
         return
     report: dict[str, Any] = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),

@@ -11,9 +11,10 @@ from torch import Tensor
 from model.detector import Detector, Judged
 from model.images import Pixels
 
-# Sub-batches, largest first. Few shapes, so that CUDA's libraries choose their algorithms few times; 32 is
-# no faster on a CPU, and an image that comes alone must not wait for 15 that are not there.
-_SIZES = (16, 4, 1)
+# Sub-batches, largest first. Few shapes, so that CUDA's libraries choose their algorithms few times, and not
+# too few: an image costs a CPU the more the fewer are with it (`benchmarks.speed --few`). 32 is no faster
+# there, and an image that comes alone must not wait for 15 that are not there.
+_SIZES = (16, 8, 4, 2, 1)
 # Libraries pick their algorithm by the shape of a batch, and algorithms round differently: by how much the
 # score of an image may differ between one batch and another, in float32, in units of the greater of score and
 # threshold. (A score far below the threshold is a small difference of large numbers.)

@@ -27,6 +27,7 @@ from benchmarks.pipeline.served import BUNDLE
 from model.bundle import BundlePaths
 
 LOADS = (0.25, 0.5, 0.8)
+EVEN = "durable_even"  # parts that come in an even beat, as those of one line do, not at random
 STANDIN_PER_S = 5000.0
 _TURNS = 3
 
@@ -67,6 +68,7 @@ class _Run:
     made: BundlePaths
     plant: Plant
     ports: dict[str, int] = field(default_factory=dict)
+    cpu_ms_at: dict[str, dict[str, float]] = field(default_factory=dict)  # of an image, at shares of the load
 
     def measure(self) -> dict[str, Any]:
         asked, say = self.asked, self.asked.say
@@ -101,12 +103,12 @@ class _Run:
                 rates.setdefault(name, []).append(count / seconds)
         middle = {name: statistics.median(ones) for name, ones in rates.items()}
         latencies = self._latencies(middle)
-        even = self._even_latencies(middle["durable"])
         self.plant.end("per_image")
         for name in self.ports:
             self.plant.end(name)
         report = self._report(rates, middle, kept, latencies)
-        report["durable"]["latency_even_ms"] = even
+        report["durable"]["latency_even_ms"] = latencies[EVEN]
+        report["durable"]["cpu_ms_at"] = self.cpu_ms_at
         report["standin"] = self._standin()
         return report
 
@@ -137,30 +139,22 @@ class _Run:
         found: dict[str, dict[str, dict[str, float]]] = {}
         for load in LOADS:
             self.asked.say(f"latencies at {load:.0%}")
-            for name in ("durable", "celery_per_image", *self.ports):
-                rate = middle[name] * load
+            for name in ("durable", EVEN, "celery_per_image", *self.ports):
+                rate = middle["durable" if name == EVEN else name] * load
                 count = max(64, int(rate * self.asked.seconds))
-                with self._alone("workers" if name == "durable" else name.removeprefix("celery_")):
-                    milliseconds = self._fed(name, count, rate)
-                found.setdefault(name, {})[f"{load:.2f}"] = ours.quantiles(milliseconds)
+                part = "workers" if name in ("durable", EVEN) else name.removeprefix("celery_")
+                with self._alone(part):
+                    found.setdefault(name, {})[f"{load:.2f}"] = self._fed(name, count, rate, f"{load:.2f}")
         return found
 
-    def _even_latencies(self, rate: float) -> dict[str, dict[str, float]]:
-        """Give this pipeline's latencies where parts come in an even beat, as those of one line do."""
-        found = {}
-        for load in LOADS:
-            self.asked.say(f"latencies at {load:.0%}, in an even beat")
-            count = max(64, int(rate * load * self.asked.seconds))
-            with self._alone("workers"):
-                measured = ours.run(self.plant, self.files, count, rate * load, even=True)
-            found[f"{load:.2f}"] = measured.latency_ms()
-        return found
-
-    def _fed(self, name: str, count: int, rate: float) -> list[float]:
+    def _fed(self, name: str, count: int, rate: float, load: str) -> dict[str, float]:
         if name in self.ports:
-            return peers.feed(name, self.ports[name], self.some, count, rate)[1]
+            return ours.quantiles(peers.feed(name, self.ports[name], self.some, count, rate)[1])
         per_image = name == "celery_per_image"
-        return list(ours.run(self.plant, self.files, count, rate, per_image=per_image).latencies_ms)
+        measured = ours.run(self.plant, self.files, count, rate, even=name == EVEN, per_image=per_image)
+        if name == "durable":
+            self.cpu_ms_at[load] = measured.cpu_ms
+        return measured.latency_ms()
 
     def _standin(self) -> dict[str, Any]:
         found: dict[str, Any] = {"model_images_per_s": STANDIN_PER_S}
@@ -247,6 +241,7 @@ def table(report: dict[str, Any]) -> str:
     lines += [f"{name.replace('_', ' ')}: {ratio:.2f}" for name, ratio in report["ratios"].items()]
     durable = report["durable"]
     lines.append(f"CPU ms an image: {durable['cpu_ms']}; memory MB: {durable['memory_mb']}")
+    lines += [f"  at {float(load):.0%}: {cpu_ms}" for load, cpu_ms in durable["cpu_ms_at"].items()]
     lines.append(f"stages, ms an image (queue, read and total: a batch): {durable['stages_ms']}")
     standin = report["standin"]
     for workers in (1, 2):

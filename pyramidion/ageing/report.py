@@ -117,6 +117,7 @@ def as_json(rows: list[Row], line: Line, told: Told, target_rate: float, stretch
             "judged_meanwhile": judged_between(rows, run.started_at, run.ended_at),
         },
         "gate": run and {"passed": run.gate_passed, "said": run.gate_said},
+        "refused": [{"run": str(id_), "said": said} for id_, said in told.refused.items()],
         "awaited": list(told.awaited),
         "promoted_after_s": after(told.promoted_at),
         "promoted_by": told.promoted_by,

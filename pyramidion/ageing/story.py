@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from threading import Event
@@ -32,6 +32,7 @@ ENGINEER: Final = "demo-engineer"
 _LOOKS_EVERY_S: Final = 0.5
 _SHIFT_S: Final = 5.0  # from promotion to every worker
 _STALLED_S: Final = 60.0
+_TRIES: Final = 3  # of the schedule: a gate of so few parts refuses a good model now and then
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Told:
 
     alarm: Alarm | None = None
     run: TrainingRun | None = None
+    refused: dict[UUID, str] = field(default_factory=dict)  # runs whose model the gate refused, and why
     challenger: str | None = None
     awaited: tuple[str, ...] = ()  # why a person was asked
     promoted_at: datetime | None = None
@@ -89,21 +91,21 @@ def _watch(context: Context, line: Line, told: Told, say: Callable[[str], None])
 def _tell(context: Context, line: Line, told: Told, say: Callable[[str], None]) -> None:
     reviewed: set[UUID] = set()
     first = _champion(context)
-    deadline: float | None = None
+    begun: float | None = None
     while not line.stop.wait(_LOOKS_EVERY_S):
         told.reviews += _review(context, line, reviewed)
         if line.over.is_set():
             return
         if line.stage != OLD:
             continue
-        if deadline is None:
-            deadline = time.monotonic() + line.plan.patience_s
+        begun = begun or time.monotonic()
         told.why_not = _move_on(context, line, told, first, say)
+        deadline = begun + line.plan.patience_s * (1 + len(told.refused))
         if told.promoted_at is not None:
             line.stop.wait(_SHIFT_S)
             line.over.set()
         elif told.why_not is not None or time.monotonic() > deadline:
-            told.why_not = told.why_not or f"nothing was promoted within {line.plan.patience_s:g} s"
+            told.why_not = told.why_not or f"nothing was promoted within {deadline - begun:g} s"
             line.over.set()
 
 
@@ -153,18 +155,29 @@ def _move_on(
             _hear_alarm(session, line, told, say)
             return None
         run = next(iter(runs.newest(session, PRODUCT, limit=1)), None)
-        if run is None:
+        if run is None or run.id in told.refused:  # until the schedule begins one, or another
             return None
-        if told.run is None:
-            schedules.change(session, PRODUCT, "demo", enabled=False)  # one is enough for a demo
+        if told.run is None or told.run.id != run.id:
+            schedules.change(session, PRODUCT, "demo", enabled=False)  # one at a time is enough for a demo
             say(f"training run {run.id}, {run.why}; the line goes on")
         told.run = run
         if run.state in ("failed", "cancelled"):
             return f"the training run {run.state}: {run.reason}"
         if run.gate_passed is False:
-            return "the gate refused the candidate: " + "; ".join(run.gate_said or [])
+            return _try_again(session, told, run, say)
         if run.state == "succeeded":
             return _follow(session, line, told, run, first, say)
+    return None
+
+
+def _try_again(session: Session, told: Told, run: TrainingRun, say: Callable[[str], None]) -> str | None:
+    """Let the schedule train once more, as a plant's does; gives why the line has to stay as it is."""
+    told.refused[run.id] = "; ".join(run.gate_said or [])
+    refused = f"the gate refused the candidate: {told.refused[run.id]}"
+    if len(told.refused) == _TRIES:
+        return f"{refused} ({_TRIES} were refused)"
+    schedules.change(session, PRODUCT, "demo", enabled=True)
+    say(f"gate     {refused}; the schedule trains another, once enough good parts are new")
     return None
 
 

@@ -93,6 +93,8 @@ def _print(said: dict[str, Any], file: Path) -> None:
     out.print(table)
     if said["alarm"]:
         _tell(f"alarm after {said['alarm']['after_s']} s: {said['alarm']['said']}")
+    for refused in said["refused"]:
+        _tell(f"the gate refused the model of run {refused['run']}: {refused['said']}")
     if said["training"]:
         training = said["training"]
         _tell(
