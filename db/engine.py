@@ -19,10 +19,11 @@ _ONE_BY_ONE = "one_by_one"  # in a session's info, while it is within one_by_one
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 
 
-def make_engine(settings: DatabaseSettings) -> Engine:
+def make_engine(settings: DatabaseSettings, *, hot: bool = False) -> Engine:
     """Open the database of the settings; nothing is connected before the first use; SQLite's file is made.
 
-    Raises SettingsError where the URL, the driver or the folder can't be used.
+    `hot` is for who asks the same few things many times a second, see db.postgresql.set_up. Raises
+    SettingsError where the URL, the driver or the folder can't be used.
     """
     url = settings.url()
     if url.get_backend_name() == "sqlite":
@@ -33,24 +34,17 @@ def make_engine(settings: DatabaseSettings) -> Engine:
             json_serializer=to_json,
             hide_parameters=True,  # maps and serials have no place in an error's text
             pool_size=settings.database_pool_size,
-            pool_pre_ping=True,  # a restarted PostgreSQL costs one reconnect, not one failed batch
+            pool_use_lifo=True,  # the one that was used last has the most prepared, and needs no ping
             connect_args={"connect_timeout": 10, "application_name": "pyramidion"},
         )
     except ImportError as error:
         raise SettingsError(
             f"PostgreSQL needs psycopg, which can't be imported ({error}): pip install 'pyramidion[postgres]'"
         ) from None
-    event.listen(engine, "connect", _answer_at_once)
+    from db import postgresql  # noqa: PLC0415  # psycopg is an extra
+
+    postgresql.set_up(engine, hot=hot)
     return engine
-
-
-def _answer_at_once(connection: Any, _record: object) -> None:
-    # With many partitions PostgreSQL takes short questions for long ones: starting parallel workers and
-    # compiling expressions then takes 10 to 100 times as long as the answer.
-    with connection.cursor() as cursor:
-        cursor.execute("SET max_parallel_workers_per_gather = 0")
-        cursor.execute("SET jit = off")
-    connection.commit()
 
 
 def session_factory(engine: Engine, *, read_only: bool = False) -> sessionmaker[Session]:

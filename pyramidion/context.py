@@ -28,14 +28,14 @@ class Context:
         return session_factory(self.engine, read_only=True)()
 
 
-def open_context() -> Context:
-    """Open database and image store.
+def open_context(*, hot: bool = False) -> Context:
+    """Open database and image store; `hot` as in db.engine.make_engine.
 
     A single machine's SQLite file is made and migrated on the way. A shared PostgreSQL is not: its
     migration is an act of its own (`pyramidion migrate`), and without it OutdatedDatabaseError is raised.
     """
     settings = DatabaseSettings()
-    engine = make_engine(settings)
+    engine = make_engine(settings, hot=hot)
     if engine.dialect.name == "sqlite":
         migrate.upgrade(engine)
     else:

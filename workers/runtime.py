@@ -158,7 +158,7 @@ def _cores() -> int:
 @functools.cache
 def runtime() -> Runtime:
     settings, database = WorkerSettings(), DatabaseSettings()
-    engine = make_engine(database)
+    engine = make_engine(database, hot=True)
     # Measured on 2 cores, one of them busy: a training step took 14 times as long with 2 threads as with 1.
     torch.set_num_threads(settings.torch_threads or max(1, _cores() - 1))
     return Runtime(

@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--name", default="station")
     options = parser.parse_args()
     pictures = [file.read_bytes() for file in sorted(options.folder.iterdir())]
-    settings, context = CaptureSettings(), open_context()
+    settings, context = CaptureSettings(), open_context(hot=True)
     intake = Intake(context.sessions, context.store, enqueue, Limits.of(settings))
     with Spool(settings.spool(), options.name) as spool:
         source = parts(pictures, options.count, options.rate, options.name, even=options.even)

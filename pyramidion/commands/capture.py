@@ -85,7 +85,7 @@ def capture(
 
 
 def _into_database(product: str, station: str, lot: str | None, wait: bool) -> Hand:
-    context = open_context()
+    context = open_context(hot=True)
     with context.reading() as session:
         inspections.require_product(session, product)
 
