@@ -5,9 +5,10 @@ when it raised, so a failed batch is lost. Here the batch function returns the i
 settled (committed, or nothing is left to do for them); the others go back to the queue.
 
 Gathering: stock celery-batches hands on whatever has arrived when its timer ticks, also while the pool is
-busy, so a slow model gets many batches of one. Here what arrives while nothing is on its way goes on at once;
-else messages gather, up to `batch_weight` a batch, while as many batches are on their way as the pool has
-threads: one that is made ready, one that the model works on, one that is being recorded.
+busy, so a slow model gets many batches of one, and one image costs it up to twice as much as one of several.
+Here what arrives while nothing is on its way goes on at once; else messages gather, up to `batch_weight` a
+batch, until the device has nearly done with the batch before, and there is at most one batch that is made
+ready for it, besides the one that it works on and those that are being recorded.
 
 Sharing: a prefetch counts messages, of one image or of 16. Here a process takes messages while what it holds
 weighs less than `room`; the rest is left to other workers.
@@ -16,7 +17,8 @@ weighs less than `room`; the rest is left to other workers.
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, Final
 
 from celery.utils.log import get_task_logger
 from celery.worker.request import Request
@@ -24,6 +26,10 @@ from celery_batches import Batches, SimpleRequest
 from celery_batches.trace import apply_batches_task
 
 logger = get_task_logger(__name__)
+
+# How long before the device is free the next batch is handed on: to read and decode it takes less, and the
+# timer that looks whether it is time ticks every 20 ms.
+_AHEAD_S: Final = 0.04
 
 
 class DurableBatches(Batches):
@@ -42,6 +48,9 @@ class DurableBatches(Batches):
         self._qos: Any = None
         self._weights: dict[str, int] = {}  # of what is held
         self._on_their_way: dict[int, list[SimpleRequest]] = {}
+        self._made_ready: set[int] = set()  # of these, those that have not come to the device yet
+        self._working_on = threading.local()  # `batch`: the thread's
+        self._device_free_at = 0.0
         self._progressed: dict[int, float] = {}  # by thread that works on a batch
         self._rested_at = time.monotonic()  # since when none works, or nothing is held
 
@@ -53,6 +62,16 @@ class DurableBatches(Batches):
         """Note that the calling thread works on nothing now."""
         self._progressed.pop(threading.get_ident(), None)
         self._rested_at = time.monotonic()
+
+    @contextmanager
+    def on_device(self, expected_s: float) -> Iterator[None]:
+        """Let the calling thread's batch use the device, which one at a time may, for about so long."""
+        self._made_ready.discard(getattr(self._working_on, "batch", 0))
+        self._device_free_at = time.monotonic() + expected_s
+        try:
+            yield
+        finally:
+            self._device_free_at = 0.0
 
     @property
     def progressed_at(self) -> float:
@@ -130,8 +149,11 @@ class DurableBatches(Batches):
     def _do_flush(self) -> None:
         # Called by the timer and by each arriving message, always in the consumer's thread. While this does
         # nothing the timer goes on ticking.
-        if len(self._on_their_way) < self.batches_at_once:
+        if len(self._on_their_way) < self.batches_at_once and not self._made_ready and self._is_soon_free():
             super()._do_flush()
+
+    def _is_soon_free(self) -> bool:
+        return time.monotonic() >= self._device_free_at - _AHEAD_S
 
     def flush(self, requests: Collection[Request]) -> None:
         for batch in list(self._batches(requests)):
@@ -163,6 +185,7 @@ class DurableBatches(Batches):
                     request.acknowledge()
                 else:
                     request.reject(requeue=True)
+            self._made_ready.discard(id(batch))
             with self._lock:
                 self._on_their_way.pop(id(batch), None)
             for _, one in batch:
@@ -173,11 +196,15 @@ class DurableBatches(Batches):
             logger.error("a batch of %d messages was not run; it goes back to the queue", len(batch))
             settle(None)
 
+        def work() -> Any:
+            self._working_on.batch = id(batch)
+            return apply_batches_task(self, (simple,), 0, None)
+
+        self._made_ready.add(id(batch))
         with self._lock:
             self._on_their_way[id(batch)] = simple
         self._pool.apply_async(
-            apply_batches_task,
-            (self, (simple,), 0, None),
+            work,
             callback=settle,
             error_callback=requeue,
         )

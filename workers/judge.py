@@ -14,6 +14,7 @@ What may go wrong and what becomes of it:
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -52,8 +53,9 @@ class Delivery:
     """Inspections that arrived together; kept while their judging is tried again during an outage.
 
     `redelivered` says that an earlier delivery did not end well. `counted` holds the attempts that this one
-    has counted already: an outage does not make them more. `progressed` is called between the steps. `held`
-    are the (product, station) whose verdicts are inconclusive for now.
+    has counted already: an outage does not make them more. `progressed` is called between the steps, and
+    `on_device`, with how long it is expected to take, surrounds the model's. `held` are the (product,
+    station) whose verdicts are inconclusive for now.
     """
 
     ids: Sequence[UUID]
@@ -61,6 +63,7 @@ class Delivery:
     redelivered: bool = False
     counted: dict[UUID, int] = field(default_factory=dict)
     progressed: Callable[[], None] = lambda: None
+    on_device: Callable[[float], AbstractContextManager[None]] = lambda _: nullcontext()
     held: Collection[tuple[str, str]] = ()
 
     def attempts_before(self, one: Waiting) -> int:
@@ -207,7 +210,8 @@ class _Batch:
         return decoded
 
     def score(self, decoded: list[tuple[Waiting, Decoded]], clock: "Clock") -> list[NewResult]:
-        with self.runtime.on_device(self.delivery.progressed):
+        expected_s = len(decoded) * (self.runtime.image_s or 0.0)
+        with self.runtime.on_device(self.delivery.progressed), self.delivery.on_device(expected_s):
             clock.lap("device_ms", len(decoded))
             begun = time.perf_counter()
             scored = self.scorer.score([image.array for _, image in decoded])

@@ -108,6 +108,7 @@ def _judge(group: list[ScoreMessage], *, redelivered: bool) -> bool:
         queued_at=min(message.enqueued_at for message in group),
         redelivered=redelivered,
         progressed=score.progress,
+        on_device=score.on_device,
     )
     for pause in (0.5, 1.0, 2.0, 4.0, 8.0, None):
         delivery.progressed()
