@@ -1,5 +1,6 @@
 """Capturing: images go into the spool (capture.feed), and are taken in from there."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from capture.spool import Spool
 from capture.target import Target
 
 _BATCH_BYTES: Final = 64 * 1024 * 1024  # of images that are held in memory at once
+_APART_S: Final = 0.05  # between the beginnings of two batches, unless the first is full
 _KEPT_REASONS: Final = 1000
 
 
@@ -109,6 +111,7 @@ class _Intaking:
     left_out: deque[Refusal | Skipped] = field(default_factory=lambda: deque(maxlen=_KEPT_REASONS))
     ended: bool = False
     error: BaseException | None = None
+    begun_at: float = 0.0  # the last batch
 
     def step(self) -> None:
         """Take in one batch of what waits; returns after a moment where nothing does."""
@@ -132,7 +135,11 @@ class _Intaking:
             self._tell()
 
     def _gather(self) -> tuple[list[Spooled], list[Refusal], bool]:
-        """Collect what is there now, so that a busy line makes large batches and a slow one isn't delayed."""
+        """Collect what is there now, or comes within a moment of the last batch.
+
+        So a busy line makes large batches, one part after a pause isn't delayed, and many that come one by
+        one, each too late for the batch before, don't cost a transaction, a message and a batch each.
+        """
         spooled: list[Spooled] = []
         refusals: list[Refusal] = []
         number, size = 0, 0
@@ -141,10 +148,10 @@ class _Intaking:
         passed = self.feeder.passed
         while number < self.batch and size < _BATCH_BYTES and not self.ended:
             try:
-                item = passed.get(timeout=patience_s) if patience_s else passed.get_nowait()
+                item = passed.get(timeout=patience_s) if patience_s > 0 else passed.get_nowait()
             except Empty:
                 break
-            patience_s = 0
+            patience_s = self.begun_at + _APART_S - time.monotonic()
             if isinstance(item, Spooled):
                 if item.path is not None and not item.frames:
                     self.unread.append(item)
@@ -175,6 +182,7 @@ class _Intaking:
 
     def _accept(self, spooled: list[Spooled], *, recovered: bool) -> None:
         frames = [frame for one in spooled for frame in one.frames]
+        self.begun_at = time.monotonic()
         self.pressure.heed()
         report = self.patience.call(lambda: self.target.take(frames))
         reasons = {refusal.id: refusal.reason for refusal in report.refused}

@@ -202,6 +202,38 @@ def out_of_reach(
     return shut
 
 
+def test_a_part_after_a_pause_is_taken_at_once_and_those_that_follow_it_closely_together(
+    intake: Intake,
+    spool: Spool,
+    settings: CaptureSettings,
+    a_frame: Callable[..., Frame],
+    stop: Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("capture.run._APART_S", 2.0)
+    taken: list[tuple[float, int]] = []
+    take = Intake.take
+    given = time.monotonic()
+
+    def note(self: Intake, frames: list[Frame], *others: Any) -> Any:
+        taken.append((time.monotonic() - given, len(frames)))
+        return take(self, frames, *others)
+
+    def one_by_one() -> Iterator[Item]:
+        yield a_frame(seed=0)
+        deadline = time.monotonic() + 10
+        while not taken and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for seed in range(1, 6):
+            yield a_frame(seed=seed)
+            time.sleep(0.05)  # longer than spooling waits
+
+    monkeypatch.setattr(Intake, "take", note)
+    run(one_by_one(), spool, intake, settings, stop=stop)
+    assert [number for _, number in taken] == [1, 5]
+    assert taken[0][0] < 1
+
+
 def test_a_stop_leaves_the_rest_in_the_spool_for_the_next_run(
     folder: Path,
     intake: Intake,
