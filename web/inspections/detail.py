@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from db import distribution, history, lineage
+from db.engine import one_by_one
 from db.history import Detail, Row
 from db.imagestore import ImageStore, ImageStoreError
 from db.lineage import Lineage, Reign
@@ -43,6 +44,11 @@ class Facts:
 
 def gather(session: Session, id_: UUID) -> Facts:
     """Raises UnknownInspectionError."""
+    with one_by_one(session):  # once for all of it: each time is two more questions
+        return _gathered(session, id_)
+
+
+def _gathered(session: Session, id_: UUID) -> Facts:
     detail = history.inspection(session, id_)
     part, result = detail.inspection, detail.result
     older, newer = history.neighbours(session, part)
@@ -52,7 +58,7 @@ def gather(session: Session, id_: UUID) -> Facts:
         bars = histogram(scores, result.threshold, result.score)
     return Facts(
         detail=detail,
-        waiting=session.get(Attempt, id_),
+        waiting=session.get(Attempt, id_) if result is None else None,
         older=older,
         newer=newer,
         same_serial=[]
