@@ -121,7 +121,7 @@ class Intake:
 
     def known(self, ids: Collection[UUID]) -> set[UUID]:
         """Tell which of the ids are accepted already, so that their images need not be read again."""
-        with self.sessions() as session:
+        with self.sessions.begin() as session:
             return inspections.known_ids(session, ids)
 
     def refuse(self, refusals: Sequence[Refusal]) -> None:
@@ -142,7 +142,7 @@ class Intake:
                 f"PYRAMIDION_IMAGE_STORE_MIN_FREE_BYTES ({least / 1e9:.2f} GB). Make room there, or let "
                 "retention remove images; meanwhile the spool takes them"
             )
-        with self.sessions() as session:
+        with self.sessions.begin() as session:
             oldest = inspections.oldest_waiting(session)
         age_s = 0.0 if oldest is None else (datetime.now(UTC) - oldest).total_seconds()
         if age_s <= settings.backlog_max_s:

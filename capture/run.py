@@ -20,7 +20,6 @@ from capture.spool import Spool
 from capture.target import Target
 
 _BATCH_BYTES: Final = 64 * 1024 * 1024  # of images that are held in memory at once
-_APART_S: Final = 0.05  # between the beginnings of two batches, unless the first is full
 _KEPT_REASONS: Final = 1000
 
 
@@ -74,7 +73,17 @@ def run(
     ids = spool.ids() if leftover else frozenset()
     feeder = Feeder(spool, room, ids, target, patience, settings, stop, say)
     pressure = Pressure(target, settings, patience, stop, say)
-    line = _Intaking(spool, target, patience, pressure, settings.intake_batch, feeder, on_progress, leftover)
+    line = _Intaking(
+        spool,
+        target,
+        patience,
+        pressure,
+        settings.intake_batch,
+        settings.intake_apart_s,
+        feeder,
+        on_progress,
+        leftover,
+    )
     threads = feeder.start(source)
     try:
         while (not line.ended or line.unread) and not stop.is_set():
@@ -103,6 +112,7 @@ class _Intaking:
     patience: Patience
     pressure: Pressure
     batch: int
+    apart_s: float
     feeder: Feeder
     on_progress: Callable[[Progress], None]
     leftover: deque[Spooled]
@@ -151,7 +161,7 @@ class _Intaking:
                 item = passed.get(timeout=patience_s) if patience_s > 0 else passed.get_nowait()
             except Empty:
                 break
-            patience_s = self.begun_at + _APART_S - time.monotonic()
+            patience_s = self.begun_at + self.apart_s - time.monotonic()
             if isinstance(item, Spooled):
                 if item.path is not None and not item.frames:
                     self.unread.append(item)

@@ -28,6 +28,13 @@ class CaptureSettings(Settings):
     intake_batch: int = Field(
         default=64, ge=1, le=1024, description="Most images that are taken in and committed at once."
     )
+    intake_apart_s: float = Field(
+        default=0.05,
+        ge=0,
+        le=5,
+        description="Least time in seconds between the beginnings of two of these: images that come by then "
+        "are taken in together. The first after a pause never waits, and none does once they fill a batch.",
+    )
     gather_s: float = Field(
         default=0.005,
         ge=0,

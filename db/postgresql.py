@@ -24,7 +24,7 @@ class _Connection(psycopg.Connection[Any]):
 
 
 def set_up(engine: Engine, *, hot: bool) -> None:
-    """Let the engine connect so; `hot` prepares statements, and PostgreSQL plans them once for all values.
+    """Let the engine connect so; `hot` prepares statements, which PostgreSQL may plan once for all values.
 
     That serves who asks the same few things by their keys many times a second, and nobody who filters: the
     plan for no value in particular may take seconds where that for the one at hand takes a millisecond.

@@ -6,9 +6,9 @@ settled (committed, or nothing is left to do for them); the others go back to th
 
 Gathering: stock celery-batches hands on whatever has arrived when its timer ticks, also while the pool is
 busy, so a slow model gets many batches of one, and one image costs it up to twice as much as one of several.
-Here what arrives while nothing is on its way goes on at once; else messages gather, up to `batch_weight` a
-batch, until the device has nearly done with the batch before, and there is at most one batch that is made
-ready for it, besides the one that it works on and those that are being recorded.
+Here what arrives while nothing is on its way goes on at once; else messages gather until they fill a batch of
+`batch_weight`, or the device has nearly done with the batch before; and while something is made ready for the
+device that has not come to it, more gathers for the time after it.
 
 Sharing: a prefetch counts messages, of one image or of 16. Here a process takes messages while what it holds
 weighs less than `room`; the rest is left to other workers.
@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 from celery.utils.log import get_task_logger
 from celery.worker.request import Request
@@ -26,10 +26,6 @@ from celery_batches import Batches, SimpleRequest
 from celery_batches.trace import apply_batches_task
 
 logger = get_task_logger(__name__)
-
-# How long before the device is free the next batch is handed on: to read and decode it takes less, and the
-# timer that looks whether it is time ticks every 20 ms.
-_AHEAD_S: Final = 0.04
 
 
 class DurableBatches(Batches):
@@ -49,8 +45,9 @@ class DurableBatches(Batches):
         self._weights: dict[str, int] = {}  # of what is held
         self._on_their_way: dict[int, list[SimpleRequest]] = {}
         self._made_ready: set[int] = set()  # of these, those that have not come to the device yet
-        self._working_on = threading.local()  # `batch`: the thread's
+        self._working_on = threading.local()  # the thread's `batch`, and when it was handed on
         self._device_free_at = 0.0
+        self._ready_s = 0.0  # what it took lately to read and decode a batch
         self._progressed: dict[int, float] = {}  # by thread that works on a batch
         self._rested_at = time.monotonic()  # since when none works, or nothing is held
 
@@ -63,11 +60,20 @@ class DurableBatches(Batches):
         self._progressed.pop(threading.get_ident(), None)
         self._rested_at = time.monotonic()
 
+    def ready(self) -> None:
+        """Note that the calling thread's batch could go on the device, where that is free."""
+        begun = getattr(self._working_on, "since", None)
+        if begun is not None:
+            self._ready_s = 0.7 * self._ready_s + 0.3 * (time.monotonic() - begun)
+            self._working_on.since = None  # what it has besides was not read in this time
+
     @contextmanager
     def on_device(self, expected_s: float) -> Iterator[None]:
         """Let the calling thread's batch use the device, which one at a time may, for about so long."""
-        self._made_ready.discard(getattr(self._working_on, "batch", 0))
         self._device_free_at = time.monotonic() + expected_s
+        self._made_ready.discard(
+            getattr(self._working_on, "batch", 0)
+        )  # after it: the consumer's thread looks
         try:
             yield
         finally:
@@ -149,11 +155,20 @@ class DurableBatches(Batches):
     def _do_flush(self) -> None:
         # Called by the timer and by each arriving message, always in the consumer's thread. While this does
         # nothing the timer goes on ticking.
-        if len(self._on_their_way) < self.batches_at_once and not self._made_ready and self._is_soon_free():
+        if len(self._on_their_way) >= self.batches_at_once or self._made_ready:
+            return
+        if self._is_soon_free() or self._is_full():
             super()._do_flush()
 
     def _is_soon_free(self) -> bool:
-        return time.monotonic() >= self._device_free_at - _AHEAD_S
+        # Before the next tick, the device would be free and nothing ready for it.
+        ahead_s = self._ready_s + float(self.flush_interval)
+        return time.monotonic() >= self._device_free_at - ahead_s
+
+    def _is_full(self) -> bool:
+        with self._buffer.mutex:
+            waiting = list(self._buffer.queue)
+        return sum(self._weights.get(one.id, 1) for one in waiting) >= self.batch_weight
 
     def flush(self, requests: Collection[Request]) -> None:
         for batch in list(self._batches(requests)):
@@ -197,9 +212,13 @@ class DurableBatches(Batches):
             settle(None)
 
         def work() -> Any:
-            self._working_on.batch = id(batch)
-            return apply_batches_task(self, (simple,), 0, None)
+            self._working_on.batch, self._working_on.since = id(batch), handed_on_at
+            try:
+                return apply_batches_task(self, (simple,), 0, None)
+            finally:
+                self._made_ready.discard(id(batch))
 
+        handed_on_at = time.monotonic()
         self._made_ready.add(id(batch))
         with self._lock:
             self._on_their_way[id(batch)] = simple

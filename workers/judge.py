@@ -54,8 +54,8 @@ class Delivery:
 
     `redelivered` says that an earlier delivery did not end well. `counted` holds the attempts that this one
     has counted already: an outage does not make them more. `progressed` is called between the steps, and
-    `on_device`, with how long it is expected to take, surrounds the model's. `held` are the (product,
-    station) whose verdicts are inconclusive for now.
+    `on_device`, with how long it is expected to take, surrounds the model's, for which images were `ready`.
+    `held` are the (product, station) whose verdicts are inconclusive for now.
     """
 
     ids: Sequence[UUID]
@@ -63,6 +63,7 @@ class Delivery:
     redelivered: bool = False
     counted: dict[UUID, int] = field(default_factory=dict)
     progressed: Callable[[], None] = lambda: None
+    ready: Callable[[], None] = lambda: None
     on_device: Callable[[float], AbstractContextManager[None]] = lambda _: nullcontext()
     held: Collection[tuple[str, str]] = ()
 
@@ -210,6 +211,7 @@ class _Batch:
         return decoded
 
     def score(self, decoded: list[tuple[Waiting, Decoded]], clock: "Clock") -> list[NewResult]:
+        self.delivery.ready()
         expected_s = len(decoded) * (self.runtime.image_s or 0.0)
         with self.runtime.on_device(self.delivery.progressed), self.delivery.on_device(expected_s):
             clock.lap("device_ms", len(decoded))

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 
@@ -158,7 +158,7 @@ def _cores() -> int:
 @functools.cache
 def runtime() -> Runtime:
     settings, database = WorkerSettings(), DatabaseSettings()
-    engine = make_engine(database, hot=True)
+    engine = make_engine(database)
     # Measured on 2 cores, one of them busy: a training step took 14 times as long with 2 threads as with 1.
     torch.set_num_threads(settings.torch_threads or max(1, _cores() - 1))
     return Runtime(
@@ -170,3 +170,11 @@ def runtime() -> Runtime:
         device=choose_device(settings.device),
         threads=ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode"),
     )
+
+
+@functools.cache
+def line_runtime() -> Runtime:
+    """Give the same, device and models included, for what the line brings: a few statements, many times."""
+    engine = make_engine(DatabaseSettings(), hot=True)
+    sessions, reading = session_factory(engine), session_factory(engine, read_only=True)
+    return replace(runtime(), sessions=sessions, reading=reading)

@@ -16,7 +16,7 @@ from workers.celery import app
 from workers.holding import Holding
 from workers.judge import Delivery, judge
 from workers.messages import KNOWN, ScoreMessage, UnknownMessageError, known_queues, queue_of, version_of
-from workers.runtime import DeviceLostError, end_for_want_of_device, runtime
+from workers.runtime import DeviceLostError, end_for_want_of_device, line_runtime
 from workers.settings import WorkerSettings
 from workers.watchdog import Watchdog
 
@@ -57,8 +57,8 @@ def score(requests: Sequence[SimpleRequest]) -> set[str]:
     try:
         return _settle(requests)
     finally:
-        score.batch_weight = runtime().images_at_once()
-        score.room = runtime().images_ahead(score.batches_at_once + 1)
+        score.batch_weight = line_runtime().images_at_once()
+        score.room = line_runtime().images_ahead(score.batches_at_once + 1)
         score.rest()
 
 
@@ -108,12 +108,13 @@ def _judge(group: list[ScoreMessage], *, redelivered: bool) -> bool:
         queued_at=min(message.enqueued_at for message in group),
         redelivered=redelivered,
         progressed=score.progress,
+        ready=score.ready,
         on_device=score.on_device,
     )
     for pause in (0.5, 1.0, 2.0, 4.0, 8.0, None):
         delivery.progressed()
         try:
-            judged = judge(runtime(), delivery)
+            judged = judge(line_runtime(), delivery)
         except UNAVAILABLE as error:
             # One line, not a traceback: an outage is no bug.
             if pause is None or _stopping:

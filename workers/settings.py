@@ -31,7 +31,8 @@ class WorkerSettings(Settings):
         default=0.02,
         gt=0,
         le=5,
-        description="Longest time in seconds that a message waits for others to be gathered with it.",
+        description="Longest time in seconds that a message waits for others to be gathered with it while "
+        "the device has nothing to do; while it has, messages gather until it has nearly done with that.",
     )
     batch_images: int = Field(
         default=64,

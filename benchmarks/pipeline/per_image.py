@@ -41,7 +41,7 @@ def _opened() -> tuple[Context, Any, WorkerSettings]:
     from model.scoring import Scorer  # noqa: PLC0415
 
     torch.set_num_threads(1)
-    context = open_context()
+    context = open_context(hot=True)
     with context.reading() as session:
         version = models.champion(session, models.products(session)[0])
     if version is None:

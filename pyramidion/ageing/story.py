@@ -155,7 +155,8 @@ def _move_on(
             _hear_alarm(session, line, told, say)
             return None
         run = next(iter(runs.newest(session, PRODUCT, limit=1)), None)
-        if run is None or run.id in told.refused:  # until the schedule begins one, or another
+        # Until the schedule begins one, or another; an earlier demo's is none of this one's.
+        if run is None or run.id in told.refused or run.requested_at < told.alarm.opened_at:
             return None
         if told.run is None or told.run.id != run.id:
             schedules.change(session, PRODUCT, "demo", enabled=False)  # one at a time is enough for a demo
@@ -173,11 +174,12 @@ def _move_on(
 def _try_again(session: Session, told: Told, run: TrainingRun, say: Callable[[str], None]) -> str | None:
     """Let the schedule train once more, as a plant's does; gives why the line has to stay as it is."""
     told.refused[run.id] = "; ".join(run.gate_said or [])
-    refused = f"the gate refused the candidate: {told.refused[run.id]}"
     if len(told.refused) == _TRIES:
-        return f"{refused} ({_TRIES} were refused)"
+        return f"the gate refused {_TRIES} candidates, the last because it {told.refused[run.id]}"
     schedules.change(session, PRODUCT, "demo", enabled=True)
-    say(f"gate     {refused}; the schedule trains another, once enough good parts are new")
+    say(
+        f"gate     refused it: {told.refused[run.id]}; the schedule trains another, once enough parts are new"
+    )
     return None
 
 

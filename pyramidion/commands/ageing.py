@@ -93,7 +93,7 @@ def _print(said: dict[str, Any], file: Path) -> None:
     out.print(table)
     if said["alarm"]:
         _tell(f"alarm after {said['alarm']['after_s']} s: {said['alarm']['said']}")
-    for refused in said["refused"]:
+    for refused in said["refused"][:-1] if said["why_not"] else said["refused"]:  # the last is told below
         _tell(f"the gate refused the model of run {refused['run']}: {refused['said']}")
     if said["training"]:
         training = said["training"]

@@ -8,8 +8,13 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from capture.images import Limits
+from capture.intake import Intake
+from capture.settings import CaptureSettings
 from db import postgresql
 from db.engine import make_engine, session_factory
+from db.ids import uuid7
+from db.imagestore import open_image_store
 from db.settings import DatabaseSettings
 
 
@@ -78,3 +83,22 @@ def test_one_that_died_right_after_its_use_costs_one_error(
     with pytest.raises(OperationalError):
         _ask(opened)
     assert _ask(opened) != first
+
+
+def test_a_station_that_looks_whether_it_may_go_on_keeps_what_it_has_prepared(
+    settings: DatabaseSettings,
+) -> None:
+    """It looks once a second, over the connection that it takes parts in with."""
+    engine = make_engine(settings, hot=True)
+    intake = Intake(
+        session_factory(engine),
+        open_image_store(settings),
+        lambda ids, *, at: None,
+        Limits.of(CaptureSettings()),
+    )
+    for _ in range(8):
+        intake.known([uuid7()])
+        intake.held_up(CaptureSettings())
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM pg_prepared_statements")).scalar_one() >= 2
+    engine.dispose()

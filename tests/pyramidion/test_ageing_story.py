@@ -39,17 +39,21 @@ def test_a_refused_model_is_not_the_end_and_the_third_is(home: Path) -> None:
     """A gate of so few parts refuses a good model now and then, and a plant's schedule trains another."""
     context = open_context()
     line = Line(Plan(), 0, "lot", Event())
-    told = Told(alarm=Alarm())
+    told = Told()
     heard: list[str] = []
     with context.sessions.begin() as session:
         models.ensure_product(session, PRODUCT)
         schedules.change(session, PRODUCT, "demo", cron="* * * * *")
+    _refuse_another(context, 0)  # an earlier demo's
+    with context.sessions() as session:
+        told.alarm = Alarm(opened_at=clock.now(session))
 
     def look() -> tuple[str | None, bool]:
         why_not = _move_on(context, line, told, None, heard.append)
         with context.reading() as session:
             return why_not, session.get_one(Schedule, PRODUCT).enabled
 
+    assert look() == (None, True)
     for number in (1, 2):
         _refuse_another(context, number)
         assert look() == (None, True), "the schedule goes on"
@@ -57,5 +61,5 @@ def test_a_refused_model_is_not_the_end_and_the_third_is(home: Path) -> None:
         assert len(told.refused) == number
     _refuse_another(context, 3)
     why_not, _ = look()
-    assert why_not == "the gate refused the candidate: rejects 4 of 28 good parts (3 were refused)"
+    assert why_not == "the gate refused 3 candidates, the last because it rejects 4 of 28 good parts"
     assert [line.split()[0] for line in heard] == ["training", "gate", "training", "gate", "training"]

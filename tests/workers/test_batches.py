@@ -37,7 +37,7 @@ def task() -> Iterator[DurableBatches]:
         return {one.id for one in requests}
 
     made: Any = app.task(base=DurableBatches, name="work", shared=False, lazy=False)(work)
-    made.batches_at_once, made._pool, made.expected_s = 3, Pool(), 0.0
+    made.batches_at_once, made.flush_interval, made._pool, made.expected_s = 3, 0.02, Pool(), 0.0
     made.entered, made.done = entered, done
     yield made
     for _ in range(20):
@@ -101,6 +101,28 @@ def test_a_batch_that_never_comes_to_the_device_keeps_no_other_back(
     task.run = working
     arrive(task)
     wait(lambda: task.entered == [1], "the next", 5)
+
+
+def test_a_full_batch_is_made_ready_however_long_the_device_is_busy(
+    task: Any, wait: Callable[..., Any]
+) -> None:
+    """To wait would gain nothing, and a large image takes longer to decode than any guess of ours."""
+    task.expected_s, task.batch_weight = 60.0, 4
+    arrive(task)
+    wait(lambda: task.entered == [1], "the first, at once", 5)
+    arrive(task, 3)
+    assert len(task._on_their_way) == 1
+    arrive(task)
+    assert len(task._on_their_way) == 2
+    assert task._buffer.empty()
+
+
+def test_what_takes_long_to_read_is_handed_on_so_much_earlier(task: Any) -> None:
+    task._device_free_at = time.monotonic() + 60
+    assert not task._is_soon_free()
+    task._working_on.since = time.monotonic() - 300  # one batch of many: its share of what is remembered
+    task.ready()
+    assert task._is_soon_free()
 
 
 def test_batches_of_a_fast_model_don_t_wait_for_the_device_to_be_free(

@@ -6,7 +6,9 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -20,15 +22,18 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import alarms, events, history, inspections, models, policies, results, runs
+from db.ids import uuid7
 from db.imagestore import ImageStore, ImageStoreUnavailableError, key_of
 from db.matching import Filter
 from db.settings import DatabaseSettings
 from db.tables import DriftSample, ModelAlias
 from model.maps import decode_map
 from model.scoring import Scorer
+from workers import score
 from workers.drift import close_ripe
 from workers.drift_settings import DriftSettings
 from workers.judge import Delivery, judge
+from workers.messages import ScoreMessage
 from workers.runtime import DeviceLostError, Runtime
 from workers.settings import WorkerSettings
 
@@ -70,6 +75,36 @@ def test_good_and_bad_parts_get_verdicts_with_maps_and_boxes(
     assert values.shape == (detail.map.height, detail.map.width)
     assert values[20:36, 24:40].mean() > values[:16].mean()
     assert detail.result.timings["queue_ms"] > 0
+
+
+def test_whoever_hands_batches_on_is_told_when_the_device_will_be_free(
+    runtime: Runtime, champion: str, accept: Any, make_picture: Any
+) -> None:
+    told: list[Any] = []
+
+    @contextmanager
+    def on_device(expected_s: float) -> Iterator[None]:
+        told.append((round(expected_s, 6), runtime.using_device.locked()))
+        yield
+
+    runtime.image_s = 0.1
+    ids = accept([make_picture(910), make_picture(911)])
+    ready = partial(told.append, "ready")
+    assert judge(runtime, Delivery(ids, QUEUED, ready=ready, on_device=on_device)) == 2
+    assert told == ["ready", (0.2, True)]
+
+
+def test_the_scoring_task_is_who_hands_them_on(use_broker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def use_device(_runtime: Runtime, delivery: Delivery) -> int:
+        delivery.ready()
+        with delivery.on_device(60.0):
+            assert not score.score._is_soon_free()
+        assert score.score._is_soon_free()
+        return len(delivery.ids)
+
+    monkeypatch.setattr(score, "judge", use_device)
+    monkeypatch.setattr(score, "line_runtime", lambda: None)
+    assert score._judge([ScoreMessage((uuid7(),), QUEUED)], redelivered=False)
 
 
 def test_scores_within_the_band_around_the_threshold_are_inconclusive(
