@@ -111,8 +111,8 @@ def disposed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Close the connections of commands that are called here: as processes they would just end."""
     made: list[Engine] = []
 
-    def make(settings: DatabaseSettings) -> Engine:
-        made.append(make_engine(settings))
+    def make(settings: DatabaseSettings, **more: bool) -> Engine:
+        made.append(make_engine(settings, **more))
         return made[-1]
 
     monkeypatch.setattr("pyramidion.context.make_engine", make)
