@@ -73,17 +73,7 @@ def run(
     ids = spool.ids() if leftover else frozenset()
     feeder = Feeder(spool, room, ids, target, patience, settings, stop, say)
     pressure = Pressure(target, settings, patience, stop, say)
-    line = _Intaking(
-        spool,
-        target,
-        patience,
-        pressure,
-        settings.intake_batch,
-        settings.intake_apart_s,
-        feeder,
-        on_progress,
-        leftover,
-    )
+    line = _Intaking(spool, target, patience, pressure, settings, feeder, on_progress, leftover)
     threads = feeder.start(source)
     try:
         while (not line.ended or line.unread) and not stop.is_set():
@@ -111,8 +101,7 @@ class _Intaking:
     target: Target
     patience: Patience
     pressure: Pressure
-    batch: int
-    apart_s: float
+    settings: CaptureSettings
     feeder: Feeder
     on_progress: Callable[[Progress], None]
     leftover: deque[Spooled]
@@ -156,12 +145,12 @@ class _Intaking:
         other = False
         patience_s = 0.1
         passed = self.feeder.passed
-        while number < self.batch and size < _BATCH_BYTES and not self.ended:
+        while number < self.settings.intake_batch and size < _BATCH_BYTES and not self.ended:
             try:
                 item = passed.get(timeout=patience_s) if patience_s > 0 else passed.get_nowait()
             except Empty:
                 break
-            patience_s = self.begun_at + self.apart_s - time.monotonic()
+            patience_s = self.begun_at + self.settings.intake_apart_s - time.monotonic()
             if isinstance(item, Spooled):
                 if item.path is not None and not item.frames:
                     self.unread.append(item)

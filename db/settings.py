@@ -85,7 +85,10 @@ class DatabaseSettings(Settings):
         "Unset: the file pyramidion.db in the home folder.",
     )
     database_pool_size: int = Field(
-        default=5, ge=1, le=100, description="Database connections that one process keeps open."
+        default=5,
+        ge=1,
+        le=100,
+        description="Database connections that one process keeps open, a scoring worker twice as many.",
     )
     postgres_bin: Path | None = Field(
         default=None,

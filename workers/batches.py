@@ -70,10 +70,9 @@ class DurableBatches(Batches):
     @contextmanager
     def on_device(self, expected_s: float) -> Iterator[None]:
         """Let the calling thread's batch use the device, which one at a time may, for about so long."""
+        # In this order: the consumer's thread may look in between, and would find the device free.
         self._device_free_at = time.monotonic() + expected_s
-        self._made_ready.discard(
-            getattr(self._working_on, "batch", 0)
-        )  # after it: the consumer's thread looks
+        self._made_ready.discard(getattr(self._working_on, "batch", 0))
         try:
             yield
         finally:
