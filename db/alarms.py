@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final, Literal, TypeVar
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from db import clock, events
+from db.among import among, dialect_of
 from db.ids import first_id, uuid7
 from db.insert import insert_into
 from db.tables import Alarm, Event
@@ -176,7 +178,12 @@ def _of(query: Select[_T], product: str | None, *, only_open: bool) -> Select[_T
 
 def held(session: Session, products: Collection[str]) -> set[tuple[str, str]]:
     """Give the (product, station) whose verdicts are inconclusive until an alarm is closed."""
-    query = select(Alarm.product, Alarm.station).where(
-        Alarm.product.in_(products), Alarm.holds, Alarm.closed_at.is_(None)
+    found = session.execute(_held(dialect_of(session)), {"products": list(products)})
+    return {(row[0], row[1]) for row in found}
+
+
+@cache
+def _held(dialect: str) -> Select[str, str]:
+    return select(Alarm.product, Alarm.station).where(
+        among(dialect, Alarm.product, "products"), Alarm.holds, Alarm.closed_at.is_(None)
     )
-    return {(row[0], row[1]) for row in session.execute(query)}

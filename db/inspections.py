@@ -3,12 +3,27 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from functools import cache
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, exists, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Delete,
+    Select,
+    delete,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.orm import Session
 
+from db.among import among, dialect_of
 from db.ids import first_id, uuid7_time
 from db.insert import insert_missing
 from db.ledger import released
@@ -113,7 +128,9 @@ def accept(
     new = [item for item in new if item.id not in gone]
     if not new:
         return []
-    stations = {item.station: item for item in new}
+    products, stations = {item.product for item in new}, {item.station: item for item in new}
+    names = {"products": list(products), "stations": list(stations)}
+    known = {(kind, name) for kind, name in session.execute(_known(dialect_of(session)), names)}
     insert_missing(
         session,
         Station,
@@ -121,11 +138,11 @@ def accept(
         [
             {"name": name, "line": item.line, "created_at": item.received_at}
             for name, item in stations.items()
+            if ("station", name) not in known
         ],
     )
-    known = set(session.scalars(select(Product.name).where(Product.name.in_({item.product for item in new}))))
     for item in new:
-        if item.product not in known:
+        if ("product", item.product) not in known:
             raise UnknownProductError(
                 item.product, list(session.scalars(select(Product.name).order_by(Product.name)))
             )
@@ -141,6 +158,15 @@ def accept(
         ],
     )
     return inserted
+
+
+@cache
+def _known(dialect: str) -> CompoundSelect[Any]:
+    """Select which of the `products` and `stations` there are."""
+    return union_all(
+        select(literal_column("'product'"), Product.name).where(among(dialect, Product.name, "products")),
+        select(literal_column("'station'"), Station.name).where(among(dialect, Station.name, "stations")),
+    )
 
 
 def _gone(session: Session, ids: Collection[UUID]) -> set[UUID]:
@@ -176,23 +202,43 @@ def waiting(session: Session, ids: Collection[UUID]) -> list[Waiting]:
     """Give the inspections among the ids that have no verdict, oldest first, with what was tried so far."""
     found: list[Waiting] = []
     for chunk in _chunks(ids):
-        rows = session.execute(
-            select(Inspection, Attempt, Product.deadline_ms)
-            .join(Attempt, Attempt.inspection_id == Inspection.id)
-            .join(Product, Product.name == Inspection.product)
-            .where(Inspection.id.in_(chunk))
-            .order_by(Inspection.id)
-        )
+        rows = session.execute(_waiting_among(dialect_of(session)), {"ids": chunk})
         found.extend(_waiting(*row) for row in rows)
-    return found
+    return sorted(found, key=lambda one: one.inspection.id)
 
 
-def _waiting(row: Inspection, attempt: Attempt, deadline_ms: int | None) -> Waiting:
-    again = attempt.last_enqueued_at is not None
+@cache
+def _waiting_among(
+    dialect: str,
+) -> Select[Inspection, int, datetime, datetime | None, str | None, int | None]:
+    return (
+        select(
+            Inspection,
+            Attempt.attempts,
+            Attempt.waiting_since,
+            Attempt.last_enqueued_at,
+            Attempt.last_error,
+            Product.deadline_ms,
+        )
+        .join(Attempt, Attempt.inspection_id == Inspection.id)
+        .join(Product, Product.name == Inspection.product)
+        .where(among(dialect, Attempt.inspection_id, "ids"))
+    )
+
+
+def _waiting(
+    row: Inspection,
+    attempts: int,
+    waiting_since: datetime,
+    last_enqueued_at: datetime | None,
+    last_error: str | None,
+    deadline_ms: int | None,
+) -> Waiting:
+    again = last_enqueued_at is not None
     # By the database's clock, until a sweep overwrites it: a station's own may be off.
-    accepted_at = row.received_at if again else attempt.waiting_since
+    accepted_at = row.received_at if again else waiting_since
     due_at = None if deadline_ms is None else accepted_at + timedelta(milliseconds=deadline_ms)
-    return Waiting(row, attempt.attempts, again, attempt.last_error, due_at)
+    return Waiting(row, attempts, again, last_error, due_at)
 
 
 def count_ok(session: Session, product: str, limit: int, since: datetime | None = None) -> int:
@@ -254,7 +300,7 @@ def oldest_waiting(session: Session) -> datetime | None:
 def mark_enqueued(session: Session, ids: Collection[UUID], at: datetime) -> None:
     """Note that the ids were handed to the queue at `at`; ids that have a verdict are left alone."""
     for chunk in _chunks(ids):
-        lock_waiting(session, chunk)
+        session.execute(_in_order().where(Attempt.inspection_id.in_(chunk))).all()
         session.execute(
             update(Attempt)
             .where(Attempt.inspection_id.in_(chunk))
@@ -313,14 +359,24 @@ def counts(
     )
 
 
-def lock_waiting(session: Session, ids: Collection[UUID]) -> None:
-    """Lock the waiting rows of the ids in one order, so that no two writers deadlock on PostgreSQL."""
-    session.execute(
-        select(Attempt.inspection_id)
-        .where(Attempt.inspection_id.in_(ids))
-        .order_by(Attempt.inspection_id)
-        .with_for_update()
-    ).all()
+def end_waiting(session: Session, ids: Collection[UUID]) -> None:
+    """Let the ids wait no longer; a rollback lets them wait again."""
+    session.execute(_ended(dialect_of(session)), {"ids": list(ids)})
+
+
+@cache
+def _ended(dialect: str) -> Delete:
+    within = among(dialect, Attempt.inspection_id, "ids")
+    kept = {"synchronize_session": False}
+    if dialect != "postgresql":
+        return delete(Attempt).where(within).execution_options(**kept)
+    first = _in_order().where(within).cte("locked")
+    return delete(Attempt).where(Attempt.inspection_id == first.c.inspection_id).execution_options(**kept)
+
+
+def _in_order() -> Select[UUID]:
+    """Lock waiting rows in one order, so that no two writers deadlock on PostgreSQL."""
+    return select(Attempt.inspection_id).order_by(Attempt.inspection_id).with_for_update()
 
 
 def _chunks(ids: Collection[UUID]) -> list[list[UUID]]:

@@ -3,12 +3,14 @@
 import hashlib
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import and_, delete, or_, select, update
+from sqlalchemy import Select, and_, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from db import approvals, clock, events
+from db.among import among, dialect_of
 from db.insert import insert_into, insert_missing
 from db.inspections import UnknownProductError
 from db.tables import CHALLENGER, CHAMPION, Event, ModelAlias, ModelVersion, Product, Shadow
@@ -132,12 +134,17 @@ def champion(session: Session, product: str) -> ModelVersion | None:
 
 def champions(session: Session, products: Collection[str]) -> dict[str, ModelVersion]:
     """Give the model that judges each of the products that has one, in one query."""
-    found = session.execute(
+    found = session.execute(_champions(dialect_of(session)), {"products": list(products)})
+    return {row[0]: row[1] for row in found}
+
+
+@cache
+def _champions(dialect: str) -> Select[str, ModelVersion]:
+    return (
         select(ModelAlias.product, ModelVersion)
         .join(ModelVersion, ModelVersion.id == ModelAlias.model_version)
-        .where(ModelAlias.product.in_(products), ModelAlias.alias == CHAMPION)
+        .where(among(dialect, ModelAlias.product, "products"), ModelAlias.alias == CHAMPION)
     )
-    return {row[0]: row[1] for row in found}
 
 
 def champion_since(session: Session, product: str) -> datetime | None:

@@ -2,18 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from db import review_queue
 from db.insert import insert_missing
-from db.inspections import lock_waiting
-from db.tables import VERDICTS, AnomalyMap, Attempt, Result
+from db.inspections import end_waiting
+from db.tables import VERDICTS, AnomalyMap, Result
 from db.text import readable
 
 RESULTS_PER_STATEMENT = 500
@@ -104,21 +103,18 @@ def record(
 
 
 def _record(session: Session, new: Sequence[NewResult], borderline: float) -> set[UUID]:
-    ids = [item.inspection_id for item in new]
-    lock_waiting(session, ids)  # before the results: every writer takes its locks in the same order
+    # Before the results: every writer takes its locks in the same order.
+    end_waiting(session, [item.inspection_id for item in new])
     rows = [_row(item) for item in new]
     inserted = set(insert_missing(session, Result, Result.inspection_id, rows))
     winners = {item.inspection_id: item for item in reversed(new) if item.inspection_id in inserted}
     review_queue.offer(session, winners.values(), borderline)
     maps = [
-        {"inspection_id": id_, "encoding": "png", **asdict(item.map)}
+        {"inspection_id": id_, "encoding": "png", **vars(item.map)}
         for id_, item in winners.items()
         if item.map is not None
     ]
     insert_missing(session, AnomalyMap, AnomalyMap.inspection_id, maps)
-    session.execute(
-        delete(Attempt).where(Attempt.inspection_id.in_(ids)).execution_options(synchronize_session=False)
-    )
     return inserted
 
 

@@ -12,7 +12,11 @@ from sqlalchemy.orm import Session
 from db.ledger.facts import Kind, fact_id
 from db.tables import UnsealedFact
 
+_INSERT: Final = "INSERT INTO unsealed_facts (kind, fact, since)"
 _NOW: Final = {"sqlite": "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')", "postgresql": "clock_timestamp()"}
+
+# clock_timestamp: a transaction may have begun long before.
+_ADD: Final = text(f"{_INSERT} SELECT :kind, unnest(CAST(:facts AS uuid[])), {_NOW['postgresql']}")
 
 
 def add(session: Session, kind: Kind, keys: Sequence[Any]) -> None:
@@ -20,16 +24,11 @@ def add(session: Session, kind: Kind, keys: Sequence[Any]) -> None:
     if not keys:
         return
     ids = [fact_id(kind, key) for key in keys]
-    insert = "INSERT INTO unsealed_facts (kind, fact, since)"
     if session.get_bind().dialect.name == "postgresql":
-        # clock_timestamp: a transaction may have begun long before.
-        session.execute(
-            text(f"{insert} SELECT :kind, unnest(CAST(:facts AS uuid[])), {_NOW['postgresql']}"),
-            {"kind": kind.value, "facts": ids},
-        )
+        session.execute(_ADD, {"kind": kind.value, "facts": ids})
         return
     session.connection().exec_driver_sql(
-        f"{insert} VALUES (?, ?, {_NOW['sqlite']})",  # a constant
+        f"{_INSERT} VALUES (?, ?, {_NOW['sqlite']})",  # a constant
         [(kind.value, id_.bytes) for id_ in ids],
     )
 

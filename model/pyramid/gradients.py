@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model.pyramid.residuals import shrink
+
 # Deviation of the blur in pixels, and the step between the pixels that are looked at: what is blurred is seen
 # as well on a coarser grid, for a quarter of the time.
 _SCALES = ((0.5, 1), (1.0, 2), (2.0, 2))
@@ -31,19 +33,20 @@ def gradients(images: Tensor) -> Tensor:
     """
     side = min(images.shape[-2:])
     if side >= 2 * _ENOUGH:
-        images = functional.avg_pool2d(images, side // _ENOUGH)
-    angles = torch.arange(_DIRECTIONS, device=images.device) * (2 * math.pi / _DIRECTIONS)
-    steer = torch.stack([angles.cos(), angles.sin()], 1)[:, :, None, None]  # (8, 2, 1, 1)
+        images = shrink(images, side // _ENOUGH)
+    angles = torch.arange(_DIRECTIONS // 2, device=images.device) * (2 * math.pi / _DIRECTIONS)
+    cosines, sines = angles.cos().view(1, -1, 1, 1), angles.sin().view(1, -1, 1, 1)
     levels = []
     for scale, step in _SCALES:
-        seen = functional.avg_pool2d(images, step) if step > 1 else images
+        seen = shrink(images, step)
         blurred = _blur(seen, math.sqrt((scale / step) ** 2 - _POOLED[step]))
         summed: Tensor | None = None
         for channel in torch.split(blurred, 1, 1):
             around = functional.pad(channel, (1, 1, 1, 1), "replicate")
             across = around[..., 1:-1, 2:] - around[..., 1:-1, :-2]
             down = around[..., 2:, 1:-1] - around[..., :-2, 1:-1]
-            edges = functional.conv2d(torch.cat([across, down], 1), steer).relu_()  # (B, 8, H, W)
+            half = across * cosines + down * sines  # (B, 4, H, W); the other directions are opposite to these
+            edges = torch.cat([half, -half], 1).relu_()  # (B, 8, H, W)
             summed = edges if summed is None else summed + edges
         assert summed is not None
         levels.append(_cells(summed, _CELL // step).clamp_min(1e-6).pow(_POWER))
@@ -54,7 +57,7 @@ def _cells(values: Tensor, cell: int) -> Tensor:
     """Means over windows of two cells' side, so that a shift of a pixel changes little."""
     half = cell // 2
     padded = functional.pad(values, (half, half, half, half), "replicate")
-    once = functional.avg_pool2d(padded, cell)  # a window is four of these: each pixel is read once
+    once = shrink(padded, cell)  # a window is four of these: each pixel is read once
     return functional.avg_pool2d(once, 2, 1)
 
 

@@ -55,7 +55,11 @@ def test_what_is_not_there_is_said_to_be_missing(store: ImageStore) -> None:
         store.get(MISSING)
 
 
-def test_many_at_once_keep_their_order_and_their_errors(store: ImageStore) -> None:
+@pytest.mark.parametrize("patience_s", [60, 0], ids=["a quick disk", "a slow one"])
+def test_many_at_once_keep_their_order_and_their_errors(
+    store: ImageStore, patience_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db.imagestore._PATIENCE_S", patience_s)
     blobs = [b"image %d" % number for number in range(20)]
     hashes = [hashlib.sha256(blob).hexdigest() for blob in blobs]
     assert store.put_many([*blobs, blobs[0]]) == [key_of(sha256) for sha256 in [*hashes, hashes[0]]]
