@@ -1,16 +1,17 @@
-"""How a product's scores lie around the threshold, as seen when a part was judged."""
+"""How a model's scores lie around the threshold, as seen when a part was judged."""
 
 from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.engine import one_by_one
 from db.golden import is_trial
-from db.matching import Filter, newest_ids
-from db.tables import Inspection, Result
+from db.tables import Result
 
-PARTS = 1_000  # before a part that are looked at: enough for a shape, and read in a moment
+PARTS: Final = 500  # before a part that are looked at: enough for a shape, and read in a moment
 
 
 @dataclass(frozen=True)
@@ -21,17 +22,17 @@ class Scores:
     ng: list[float]
 
 
-def scores_before(session: Session, part: Inspection, model_version: str, most: int = PARTS) -> Scores:
-    """Give the scores among the `most` parts of the same product just before one.
+def scores_before(session: Session, part: UUID, model_version: str, most: int = PARTS) -> Scores:
+    """Give the scores among the `most` parts just before one that the same model judged.
 
-    Only those of one model, whose scores can be compared, and without golden samples.
+    Scores of another one can't be compared. Without golden samples.
     """
-    ids = newest_ids(session, Filter(product=part.product), after=part.id).limit(most).subquery("ids")
     query = (
         select(Result.verdict, Result.score)
-        .select_from(ids)
-        .join(Result, Result.inspection_id == ids.c.id)
-        .where(Result.model_version == model_version, ~is_trial(Result.inspection_id))
+        .where(Result.inspection_id < part, Result.model_version == model_version)
+        .where(~is_trial(Result.inspection_id))
+        .order_by(Result.inspection_id.desc())
+        .limit(most)
     )
     found = Scores([], [])
     with one_by_one(session):

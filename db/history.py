@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, union_all
 from sqlalchemy.engine import Row as SqlRow
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -104,7 +104,13 @@ def stream(session: Session, wanted: Filter) -> Iterator[Row]:
 
 def inspection(session: Session, id_: UUID) -> Detail:
     """Give all there is about an inspection; raises UnknownInspectionError, LetGoError where it was."""
-    found = session.get(Inspection, id_)
+    query = (
+        select(Inspection, Result, AnomalyMap)
+        .outerjoin(Result, Result.inspection_id == Inspection.id)
+        .outerjoin(AnomalyMap, AnomalyMap.inspection_id == Inspection.id)
+        .where(Inspection.id == id_)
+    )
+    found = session.execute(query).one_or_none()
     acts = released.acts(session, id_)
     if found is None:
         if Kind.INSPECTION in acts:
@@ -113,9 +119,9 @@ def inspection(session: Session, id_: UUID) -> Detail:
     reviews = session.scalars(select(Review).where(Review.inspection_id == id_).order_by(Review.id))
     when = {kind: act.at for kind, act in acts.items()}
     return Detail(
-        found,
-        session.get(Result, id_),
-        session.get(AnomalyMap, id_),
+        found[0],
+        found[1],
+        found[2],
         list(reviews),
         image_let_go=when.get(released.IMAGE),
         map_let_go=when.get(released.MAP),
@@ -125,8 +131,13 @@ def inspection(session: Session, id_: UUID) -> Detail:
 def neighbours(session: Session, of: Inspection) -> tuple[UUID | None, UUID | None]:
     """Give the inspections of the same station just before and just after one, None where there is none."""
     station = Filter(station=of.station)
-    older = session.scalar(newest_ids(session, station, after=of.id).limit(1))
-    return older, session.scalar(newest_ids(session, station, before=of.id).limit(1))
+    both = (
+        newest_ids(session, station, after=of.id).limit(1).subquery(),
+        newest_ids(session, station, before=of.id).limit(1).subquery(),
+    )
+    found = list(session.scalars(union_all(*(select(one.c.id) for one in both))))
+    older = next((id_ for id_ in found if id_ < of.id), None)
+    return older, next((id_ for id_ in found if id_ > of.id), None)
 
 
 def find(session: Session, prefix: str, limit: int = 20) -> list[UUID]:

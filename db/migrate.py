@@ -1,6 +1,7 @@
 """Bringing a database to the schema of this program, and telling whether it is there."""
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Literal
 
 from alembic import command
@@ -67,6 +68,7 @@ def knows(revision: str) -> bool:
     return revision in {script.revision for script in _scripts().walk_revisions()}
 
 
+@cache
 def head() -> str:
     """Give the revision that this program needs."""
     return _scripts().get_current_head() or ""

@@ -19,7 +19,6 @@ pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_the_score_stands_among_those_of_the_parts_before_it(page: httpx.Client, plant: Any) -> None:
     for verdict in ("ok", "ok", "ng", "inconclusive", "error"):
         plant.inspect(verdict)
-    plant.inspect("ok", product="cube")  # another product
     old = plant.accept()
     with plant.sessions.begin() as session:
         manifest = '{"other": 1}'

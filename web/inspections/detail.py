@@ -54,7 +54,7 @@ def _gathered(session: Session, id_: UUID) -> Facts:
     older, newer = history.neighbours(session, part)
     bars = None
     if result is not None and result.score is not None and result.threshold is not None:
-        scores = distribution.scores_before(session, part, result.model_version or "")
+        scores = distribution.scores_before(session, id_, result.model_version or "")
         bars = histogram(scores, result.threshold, result.score)
     return Facts(
         detail=detail,
