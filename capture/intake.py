@@ -17,7 +17,7 @@ from capture.clocks import StationClocks
 from capture.frames import Frame
 from capture.images import ImageFacts, Limits, RefusedImageError, inspect
 from capture.settings import CaptureSettings
-from db import clock, events, inspections
+from db import attempts, clock, events, inspections
 from db.golden import GoldenError, StoredImage
 from db.imagestore import ImageStore, key_of
 from db.inspections import NewInspection
@@ -143,7 +143,7 @@ class Intake:
                 "retention remove images; meanwhile the spool takes them"
             )
         with self.sessions.begin() as session:
-            oldest = inspections.oldest_waiting(session)
+            oldest = attempts.oldest(session)
         age_s = 0.0 if oldest is None else (datetime.now(UTC) - oldest).total_seconds()
         if age_s <= settings.backlog_max_s:
             return 0.0, None

@@ -10,7 +10,8 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from db import clock, events
-from db.among import among, dialect_of
+from db.among import among
+from db.engine import dialect_of
 from db.ids import first_id, uuid7
 from db.insert import insert_into
 from db.tables import Alarm, Event

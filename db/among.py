@@ -4,14 +4,9 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, any_, bindparam
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import InstrumentedAttribute
 
 T = TypeVar("T")
-
-
-def dialect_of(session: Session) -> str:
-    """Give `postgresql` or `sqlite`."""
-    return session.get_bind().dialect.name
 
 
 def among(dialect: str, column: InstrumentedAttribute[T], name: str) -> ColumnElement[bool]:

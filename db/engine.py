@@ -64,6 +64,11 @@ def reading(engine: Engine) -> Engine:
     return engine.execution_options(**options)
 
 
+def dialect_of(session: Session) -> str:
+    """Give `postgresql` or `sqlite`."""
+    return session.get_bind().dialect.name
+
+
 @contextmanager
 def one_by_one(session: Session) -> Iterator[None]:
     """Let PostgreSQL look rows up by their keys, as SQLite does, instead of joining whole tables.
@@ -72,7 +77,7 @@ def one_by_one(session: Session) -> Iterator[None]:
     rows it took seconds for what takes a tenth of one. What is within another one costs nothing more.
     After an error the transaction has to end: until then it goes on so.
     """
-    if session.get_bind().dialect.name != "postgresql" or _ONE_BY_ONE in session.info:
+    if dialect_of(session) != "postgresql" or _ONE_BY_ONE in session.info:
         yield
         return
     planner = text(

@@ -118,10 +118,11 @@ def inspection(session: Session, id_: UUID) -> Detail:
         raise UnknownInspectionError(id_)
     reviews = session.scalars(select(Review).where(Review.inspection_id == id_).order_by(Review.id))
     when = {kind: act.at for kind, act in acts.items()}
+    row, result, kept_map = found
     return Detail(
-        found[0],
-        found[1],
-        found[2],
+        row,
+        result,
+        kept_map,
         list(reviews),
         image_let_go=when.get(released.IMAGE),
         map_let_go=when.get(released.MAP),

@@ -4,12 +4,12 @@ import hashlib
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from time import monotonic
+from typing import Final, TypeVar
 from uuid import uuid4
 
 from obstore.exceptions import BaseError
@@ -19,7 +19,7 @@ from db.durable import write_durably
 from db.settings import DatabaseSettings
 
 THREADS = 16  # waiting for a disk or a network, not computing
-_PATIENCE_S = 0.005
+_PATIENCE_S: Final = 0.005  # some hundred images, where a disk has them in memory
 _FRESH = timedelta(hours=12)
 _BLOBS = "sha256"  # below it they lie; what they leave when they are removed stays
 CURE = "see PYRAMIDION_IMAGE_STORE_URL, PYRAMIDION_IMAGE_STORE_ENDPOINT and `pyramidion doctor`"
@@ -153,9 +153,9 @@ class ImageStore:
             return self._in_threads(attempt, hashes)
         # A disk gives what was just written from its memory, in less time than threads take to share it out.
         found: list[bytes | ImageStoreError] = []
-        patience = time.monotonic() + _PATIENCE_S
+        patience = monotonic() + _PATIENCE_S
         for number, sha256 in enumerate(hashes):
-            if time.monotonic() > patience:
+            if monotonic() > patience:
                 return found + self._in_threads(attempt, hashes[number:])
             found.append(attempt(sha256))
         return found

@@ -8,6 +8,7 @@ from sqlalchemy import JSON, Column, String, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Session
 
+from db.engine import dialect_of
 from db.ledger import unsealed
 from db.ledger.facts import OF_TABLE
 from db.types import UTCDateTime, to_json
@@ -19,7 +20,7 @@ _POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 def insert_into(session: Session, table: type[DeclarativeBase]) -> Insert:
     """Begin an INSERT that understands on_conflict_do_nothing() and on_conflict_do_update()."""
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect_of(session) == "postgresql":
         return postgresql.insert(table)
     return sqlite.insert(table)
 
@@ -39,7 +40,7 @@ def insert_missing(
     if not rows:
         return []
     rows = sorted(rows, key=lambda row: row[key.key])
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect_of(session) == "postgresql":
         inserted = _insert_columns(session, table, key, rows)
     else:
         statement = insert_into(session, table).on_conflict_do_nothing().returning(key)

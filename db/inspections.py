@@ -1,4 +1,4 @@
-"""Accepting inspections, and knowing which of them still wait for a verdict."""
+"""Accepting inspections, and counting how they stand."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,30 +10,26 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
-    Delete,
-    Select,
-    delete,
     exists,
     func,
     literal_column,
     or_,
     select,
     union_all,
-    update,
 )
 from sqlalchemy.orm import Session
 
-from db.among import among, dialect_of
+from db.among import among
+from db.engine import dialect_of
 from db.ids import first_id, uuid7_time
 from db.insert import insert_missing
 from db.ledger import released
 from db.ledger.facts import Kind
 from db.ledger.released import IMAGE, is_let_go
 from db.reviewed import newest, passed_for_good
-from db.tables import CHAMPION, Attempt, GoldenTrial, Inspection, ModelAlias, Product, Result, Review, Station
-from db.text import readable, require_name
+from db.tables import Attempt, GoldenTrial, Inspection, Product, Result, Review, Station
+from db.text import require_name
 
-_LOOKED_AT = 200
 IDS_PER_QUERY = 500  # PostgreSQL takes 65,535 parameters in one statement, SQLite 32,766
 _LATELY: Final = timedelta(hours=12)  # what was captured since can't have been let go: no term is under a day
 
@@ -87,20 +83,6 @@ class Counts:
     pending: int
 
 
-@dataclass(frozen=True)
-class Waiting:
-    """An inspection without a verdict; `queued_again` says that the sweeper had to queue it once more.
-
-    `due_at` is when the verdict is late, None where the product has no deadline.
-    """
-
-    inspection: Inspection
-    attempts: int
-    queued_again: bool
-    last_error: str | None
-    due_at: datetime | None = None
-
-
 class UnknownProductError(Exception):
     """An image names a product that nobody has set up."""
 
@@ -131,6 +113,11 @@ def accept(
     products, stations = {item.product for item in new}, {item.station: item for item in new}
     names = {"products": list(products), "stations": list(stations)}
     known = {(kind, name) for kind, name in session.execute(_known(dialect_of(session)), names)}
+    for item in new:
+        if ("product", item.product) not in known:
+            raise UnknownProductError(
+                item.product, list(session.scalars(select(Product.name).order_by(Product.name)))
+            )
     insert_missing(
         session,
         Station,
@@ -141,11 +128,6 @@ def accept(
             if ("station", name) not in known
         ],
     )
-    for item in new:
-        if ("product", item.product) not in known:
-            raise UnknownProductError(
-                item.product, list(session.scalars(select(Product.name).order_by(Product.name)))
-            )
     inserted = insert_missing(session, Inspection, Inspection.id, [vars(item) for item in new])
     received = {item.id: item.received_at for item in new}
     insert_missing(
@@ -173,7 +155,7 @@ def _gone(session: Session, ids: Collection[UUID]) -> set[UUID]:
     """Give those that retention has let go, having waited where it does so just now."""
     now = datetime.now(UTC)
     old = {id_ for id_ in ids if now - uuid7_time(id_) > _LATELY}
-    for chunk in _chunks(old):
+    for chunk in chunks(old):
         row = select(Inspection.id).where(Inspection.id.in_(chunk)).order_by(Inspection.id)
         session.execute(row.with_for_update(read=True, key_share=True))
     return released.of(session.connection(), Kind.INSPECTION, old)
@@ -193,52 +175,9 @@ def any_accepted(session: Session) -> bool:
 def known_ids(session: Session, ids: Collection[UUID]) -> set[UUID]:
     """Give those of the ids that are accepted already, or were until retention let them go."""
     known = released.of(session.connection(), Kind.INSPECTION, ids)
-    for chunk in _chunks(ids):
+    for chunk in chunks(ids):
         known.update(session.scalars(select(Inspection.id).where(Inspection.id.in_(chunk))))
     return known
-
-
-def waiting(session: Session, ids: Collection[UUID]) -> list[Waiting]:
-    """Give the inspections among the ids that have no verdict, oldest first, with what was tried so far."""
-    found: list[Waiting] = []
-    for chunk in _chunks(ids):
-        rows = session.execute(_waiting_among(dialect_of(session)), {"ids": chunk})
-        found.extend(_waiting(*row) for row in rows)
-    return sorted(found, key=lambda one: one.inspection.id)
-
-
-@cache
-def _waiting_among(
-    dialect: str,
-) -> Select[Inspection, int, datetime, datetime | None, str | None, int | None]:
-    return (
-        select(
-            Inspection,
-            Attempt.attempts,
-            Attempt.waiting_since,
-            Attempt.last_enqueued_at,
-            Attempt.last_error,
-            Product.deadline_ms,
-        )
-        .join(Attempt, Attempt.inspection_id == Inspection.id)
-        .join(Product, Product.name == Inspection.product)
-        .where(among(dialect, Attempt.inspection_id, "ids"))
-    )
-
-
-def _waiting(
-    row: Inspection,
-    attempts: int,
-    waiting_since: datetime,
-    last_enqueued_at: datetime | None,
-    last_error: str | None,
-    deadline_ms: int | None,
-) -> Waiting:
-    again = last_enqueued_at is not None
-    # By the database's clock, until a sweep overwrites it: a station's own may be off.
-    accepted_at = row.received_at if again else waiting_since
-    due_at = None if deadline_ms is None else accepted_at + timedelta(milliseconds=deadline_ms)
-    return Waiting(row, attempts, again, last_error, due_at)
 
 
 def count_ok(session: Session, product: str, limit: int, since: datetime | None = None) -> int:
@@ -262,70 +201,6 @@ def count_ok(session: Session, product: str, limit: int, since: datetime | None 
     if since is not None:
         query = query.where(Inspection.id >= first_id(since))
     return session.scalars(select(func.count()).select_from(query.limit(limit).subquery())).one()
-
-
-def overdue(session: Session, before: datetime, limit: int) -> list[UUID]:
-    """Give up to `limit` unjudged inspections that were last enqueued, or else received, before `before`.
-
-    Those that wait longest come first; those of a product without a champion wait for one, not for the queue.
-    Costs as much as the answer is long, however many inspections are kept.
-    """
-    return list(
-        session.scalars(
-            select(Attempt.inspection_id)
-            .join(Inspection, Inspection.id == Attempt.inspection_id)
-            .join(ModelAlias, (ModelAlias.product == Inspection.product) & (ModelAlias.alias == CHAMPION))
-            .where(Attempt.waiting_since < before)
-            .order_by(Attempt.waiting_since, Attempt.inspection_id)
-            .limit(limit)
-        )
-    )
-
-
-def oldest_waiting(session: Session) -> datetime | None:
-    """Give when the oldest inspection without a verdict was received, of those queued longest ago.
-
-    Those of a product without a champion don't count: they wait for one. Costs little, however many wait.
-    """
-    longest = (
-        select(Inspection.received_at)
-        .join(Attempt, Attempt.inspection_id == Inspection.id)
-        .join(ModelAlias, (ModelAlias.product == Inspection.product) & (ModelAlias.alias == CHAMPION))
-        .order_by(Attempt.waiting_since)
-        .limit(_LOOKED_AT)
-    )
-    return min(session.scalars(longest), default=None)
-
-
-def mark_enqueued(session: Session, ids: Collection[UUID], at: datetime) -> None:
-    """Note that the ids were handed to the queue at `at`; ids that have a verdict are left alone."""
-    for chunk in _chunks(ids):
-        session.execute(_in_order().where(Attempt.inspection_id.in_(chunk))).all()
-        session.execute(
-            update(Attempt)
-            .where(Attempt.inspection_id.in_(chunk))
-            .values(last_enqueued_at=at, waiting_since=at)
-            .execution_options(synchronize_session=False)
-        )
-
-
-def begin_attempt(session: Session, id_: UUID, reason: str | None) -> int:
-    """Count an attempt at scoring and give how many there were, this one included.
-
-    `reason` is the last failure, if there was one. Commit it before scoring starts, or a crash takes the
-    count with it. Gives 0 where nothing waits to be scored: the inspection has its verdict, or is unknown.
-    """
-    values: dict[str, object] = {"attempts": Attempt.attempts + 1}
-    if reason is not None:
-        values["last_error"] = readable(reason)
-    attempts = session.scalar(
-        update(Attempt)
-        .where(Attempt.inspection_id == id_)
-        .values(values)
-        .returning(Attempt.attempts)
-        .execution_options(synchronize_session=False)
-    )
-    return attempts or 0
 
 
 def counts(
@@ -359,26 +234,7 @@ def counts(
     )
 
 
-def end_waiting(session: Session, ids: Collection[UUID]) -> None:
-    """Let the ids wait no longer; a rollback lets them wait again."""
-    session.execute(_ended(dialect_of(session)), {"ids": list(ids)})
-
-
-@cache
-def _ended(dialect: str) -> Delete:
-    within = among(dialect, Attempt.inspection_id, "ids")
-    kept = {"synchronize_session": False}
-    if dialect != "postgresql":
-        return delete(Attempt).where(within).execution_options(**kept)
-    first = _in_order().where(within).cte("locked")
-    return delete(Attempt).where(Attempt.inspection_id == first.c.inspection_id).execution_options(**kept)
-
-
-def _in_order() -> Select[UUID]:
-    """Lock waiting rows in one order, so that no two writers deadlock on PostgreSQL."""
-    return select(Attempt.inspection_id).order_by(Attempt.inspection_id).with_for_update()
-
-
-def _chunks(ids: Collection[UUID]) -> list[list[UUID]]:
+def chunks(ids: Collection[UUID]) -> list[list[UUID]]:
+    """Give the ids in their order, no more at once than a statement takes."""
     ordered = sorted(set(ids))
     return [ordered[start : start + IDS_PER_QUERY] for start in range(0, len(ordered), IDS_PER_QUERY)]

@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import select, text, union_all
 from sqlalchemy.orm import Session
 
-from db.engine import one_by_one
+from db.engine import dialect_of, one_by_one
 from db.ids import uuid7_time
 from db.matching import PENDING
 from db.tables import Inspection
@@ -69,7 +69,7 @@ def newest(
     to the top: no page shows it twice, and what it passes doesn't shift.
     """
     asked = limit, product, begins, after
-    found = _by_time(session, *asked, most=_FEW_ROWS[session.get_bind().dialect.name])
+    found = _by_time(session, *asked, most=_FEW_ROWS[dialect_of(session)])
     if found is None:
         found = _by_name(session, *asked, most=_FEW_NAMES)
     if found is None:
@@ -161,7 +161,7 @@ def _bounds(session: Session, begins: str | None) -> str:
     """Bound the names where the database sorts them by their characters' numbers, else go through all."""
     if begins is None:
         return ""
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect_of(session) == "postgresql":
         collation = "SELECT datcollate FROM pg_database WHERE datname = current_database()"
         if session.scalar(text(collation)) not in {"C", "POSIX", "C.UTF-8", "C.utf8"}:
             return ""
@@ -191,7 +191,7 @@ def _counted(session: Session, lots: Sequence[str], product: str | None) -> dict
     results = "LEFT JOIN results r ON r.inspection_id = ids.id"
     values: dict[str, Any] = {"most": COUNTED + 1} | ({} if product is None else {"product": product})
     found: dict[str, dict[str, int]] = {lot: {} for lot in lots}
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect_of(session) == "postgresql":
         query = (
             f"SELECT wanted.lot, {verdict}, count(*) FROM unnest(CAST(:lots AS text[])) AS wanted (lot) "  # noqa: S608
             f"CROSS JOIN LATERAL ({newest.format(lot='wanted.lot')}) ids {results} GROUP BY 1, 2"

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, func, literal, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from db.engine import dialect_of
 from db.ids import first_id
 from db.regions import has_regions, is_late, largest_area
 from db.reviewed import newest
@@ -160,7 +161,7 @@ def _few_scores(session: Session, scores: list[ColumnElement[bool]]) -> bool:
 
     PostgreSQL knows by itself how scores are distributed.
     """
-    if session.get_bind().dialect.name != "sqlite":
+    if dialect_of(session) != "sqlite":
         return True
     found = select(literal(1)).select_from(Result).where(*scores).limit(_MANY).subquery()
     return session.scalar(select(func.count()).select_from(found)) != _MANY

@@ -10,7 +10,8 @@ from sqlalchemy import Select, and_, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from db import approvals, clock, events
-from db.among import among, dialect_of
+from db.among import among
+from db.engine import dialect_of
 from db.insert import insert_into, insert_missing
 from db.inspections import UnknownProductError
 from db.tables import CHALLENGER, CHAMPION, Event, ModelAlias, ModelVersion, Product, Shadow

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, select, text, update
 from sqlalchemy.orm import Session
 
+from db.engine import dialect_of
 from db.insert import insert_missing
 from db.ledger.released import IMAGE, MAP, is_let_go
 from db.matching import Filter, matching
@@ -153,7 +154,7 @@ def not_gone_on(one: Rescoring) -> ColumnElement[bool]:
 
 def still_there(session: Session, ids: Sequence[UUID]) -> set[UUID]:
     """Give those of the inspections that retention has not let go, which it then can't until the commit."""
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect_of(session) == "postgresql":
         # Before the inspections: retention, which drops a month of them, takes this lock first as well.
         session.execute(text("LOCK TABLE rescores IN ROW EXCLUSIVE MODE"))
     there = select(Inspection.id).where(Inspection.id.in_(ids)).order_by(Inspection.id)

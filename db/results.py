@@ -9,9 +9,8 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from db import review_queue
+from db import attempts, review_queue
 from db.insert import insert_missing
-from db.inspections import end_waiting
 from db.tables import VERDICTS, AnomalyMap, Result
 from db.text import readable
 
@@ -104,7 +103,7 @@ def record(
 
 def _record(session: Session, new: Sequence[NewResult], borderline: float) -> set[UUID]:
     # Before the results: every writer takes its locks in the same order.
-    end_waiting(session, [item.inspection_id for item in new])
+    attempts.end(session, [item.inspection_id for item in new])
     rows = [_row(item) for item in new]
     inserted = set(insert_missing(session, Result, Result.inspection_id, rows))
     winners = {item.inspection_id: item for item in reversed(new) if item.inspection_id in inserted}

@@ -23,9 +23,9 @@ from uuid import UUID
 import torch
 from celery.utils.log import get_task_logger
 
-from db import alarms, drift, golden, inspections, models, results, shadow
+from db import alarms, attempts, drift, golden, models, results, shadow
+from db.attempts import Waiting
 from db.imagestore import ImageStoreError, ImageStoreUnavailableError
-from db.inspections import Waiting
 from db.results import NewResult
 from db.tables import Inspection, ModelVersion
 from model.appearance import Look, look
@@ -78,7 +78,7 @@ def judge(runtime: Runtime, delivery: Delivery) -> int:
     committed before stays, and all may be judged again.
     """
     with runtime.reading() as session:
-        waiting = inspections.waiting(session, delivery.ids)
+        waiting = attempts.waiting(session, delivery.ids)
         products = {one.inspection.product for one in waiting}
         champions = models.champions(session, products)
         delivery.held = alarms.held(session, products)
@@ -258,10 +258,7 @@ class _Batch:
         if not new:
             return
         with self.runtime.sessions.begin() as session:
-            counts = {
-                one.inspection.id: inspections.begin_attempt(session, one.inspection.id, reason)
-                for one in new
-            }
+            counts = {one.inspection.id: attempts.begin(session, one.inspection.id, reason) for one in new}
         self.delivery.counted.update(counts)
 
     def fail(self, one: Waiting, reason: str) -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from celery.utils.log import get_task_logger
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import clock, inspections
+from db import attempts, clock
 from db.engine import make_engine, session_factory
 from db.outage import UNAVAILABLE, sentence
 from db.settings import DatabaseSettings
@@ -50,9 +50,9 @@ def sweep_once(sessions: sessionmaker[Session], settings: WorkerSettings) -> int
     oldest = min([now, *(one for one in known if one is not None)])
     before = oldest - timedelta(seconds=settings.sweep_after_s)
     with sessions.begin() as session:
-        ids = inspections.overdue(session, before, settings.sweep_limit)
+        ids = attempts.overdue(session, before, settings.sweep_limit)
         # Noted first: should the queueing fail or several sweepers run, the next look is one period away.
-        inspections.mark_enqueued(session, ids, now)
+        attempts.mark_enqueued(session, ids, now)
     if ids:
         queue.enqueue(ids, at=now)
     return len(ids)

@@ -22,7 +22,7 @@ from benchmarks.pipeline.station import parts
 from capture.images import Limits, inspect
 from capture.intake import row
 from capture.settings import CaptureSettings
-from db import inspections, models, results
+from db import attempts, inspections, models, results
 from pyramidion.context import Context, open_context
 from workers import bundles, outcome
 from workers.settings import WorkerSettings
@@ -54,7 +54,7 @@ def _opened() -> tuple[Context, Any, WorkerSettings]:
 def judge_one(id_: str) -> None:
     context, scorer, settings = _opened()
     with context.reading() as session:
-        waiting = inspections.waiting(session, [UUID(id_)])
+        waiting = attempts.waiting(session, [UUID(id_)])
     for one in waiting:
         image = scorer.decode(context.store.get(one.inspection.image_sha256))
         (said,) = scorer.score([image.array])

@@ -7,6 +7,7 @@ from typing import Final
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from db.engine import dialect_of
 from db.ledger.accounts import accounts
 from db.ledger.bad import Bad
 from db.ledger.facts import FORMS, NEWEST, Form, Kind, ids
@@ -35,7 +36,7 @@ def never_sealed(session: Session) -> Iterator[Bad]:
 
 
 def _never_sealed(session: Session, form: Form) -> Iterator[Bad]:
-    fact, ledger = ids(session.get_bind().dialect.name, form)
+    fact, ledger = ids(dialect_of(session), form)
     query = (
         f"SELECT {fact} FROM {form.table} f WHERE NOT EXISTS "  # noqa: S608  # names of ours
         f"(SELECT 1 FROM sealed_facts s WHERE s.kind = :kind AND {fact} = {ledger}) "
@@ -56,7 +57,7 @@ def added_to_sealed_facts(session: Session) -> Iterator[Bad]:
         later = [name for name in NEWEST[form.kind].columns if name not in form.columns]
         if not later:
             continue
-        fact, ledger = ids(session.get_bind().dialect.name, form)
+        fact, ledger = ids(dialect_of(session), form)
         is_there = " OR ".join(f"f.{name} IS NOT NULL" for name in later)
         query = (
             f"SELECT {ledger} FROM {form.table} f "  # noqa: S608  # names of ours

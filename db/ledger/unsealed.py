@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from db.engine import dialect_of
 from db.ledger.facts import Kind, fact_id
 from db.tables import UnsealedFact
 
@@ -24,7 +25,7 @@ def add(session: Session, kind: Kind, keys: Sequence[Any]) -> None:
     if not keys:
         return
     ids = [fact_id(kind, key) for key in keys]
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect_of(session) == "postgresql":
         session.execute(_ADD, {"kind": kind.value, "facts": ids})
         return
     session.connection().exec_driver_sql(
@@ -35,7 +36,7 @@ def add(session: Session, kind: Kind, keys: Sequence[Any]) -> None:
 
 def wait_anew(session: Session) -> None:
     """Let what waits have waited since now: in a backup nobody could have sealed it."""
-    session.execute(text(f"UPDATE unsealed_facts SET since = {_NOW[session.get_bind().dialect.name]}"))  # noqa: S608
+    session.execute(text(f"UPDATE unsealed_facts SET since = {_NOW[dialect_of(session)]}"))  # noqa: S608
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, Select, delete, func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import events, rescores, review_queue
-from db.engine import session_factory
+from db.engine import dialect_of, session_factory
 from db.imagestore import ImageStore
 from db.inspections import IDS_PER_QUERY
 from db.ledger import lots_let_go, merkle, released
@@ -104,7 +104,7 @@ def _let_go(
     while not turn.is_over():
         with reading() as session:  # on SQLite, looking for the next would keep the line waiting
             query = candidates(session, one, after=last, without=without)
-            found = list(session.scalars(query.limit(AT_ONCE[session.get_bind().dialect.name])))
+            found = list(session.scalars(query.limit(AT_ONCE[dialect_of(session)])))
         if not found:
             return
         last = found[-1]

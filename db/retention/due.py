@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Select, exists, or_, select
 from sqlalchemy.orm import Session
 
 from db import partitions
+from db.engine import dialect_of
 from db.ids import first_id
 from db.ledger.facts import Kind
 from db.ledger.released import IMAGE, MAP, POLICY, is_let_go
@@ -77,7 +78,7 @@ def due(session: Session, now: datetime) -> list[Due]:
             f"a rule is from the future: it was set or taken back at {newest}, where the clock is ahead, or "
             "this one is behind; set both right"
         )
-    by_month = session.get_bind().dialect.name == "postgresql"
+    by_month = dialect_of(session) == "postgresql"
     found = []
     for what in _ORDER:
         for product in session.scalars(select(Product.name).order_by(Product.name)):

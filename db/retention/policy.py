@@ -14,6 +14,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from db import approvals, events
+from db.engine import dialect_of
 from db.inspections import require_product
 from db.ledger.released import ACT, HELD, LIFTED, POLICY
 from db.tables import VERDICTS, Event
@@ -154,7 +155,7 @@ def _require_newest(session: Session, kinds: tuple[str, ...], lot: str | None = 
 
 def lock(session: Session) -> None:
     """Let nobody hold a lot, or let things go, until the transaction ends; on SQLite nobody writes anyway."""
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect_of(session) == "postgresql":
         session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
 
 

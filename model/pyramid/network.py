@@ -62,7 +62,7 @@ def _up(features: Tensor, like: Tensor) -> Tensor:
 
 
 def _unfolded(x: Tensor) -> Tensor:
-    """What pixel_shuffle(x, 2) does to (B, 4 * C, H, W), a third of its time where that is channels-last."""
+    """What pixel_shuffle(x, 2) gives of (B, 4 * C, H, W), in a third of its time for channels-last."""
     batch, channels, height, width = x.shape
     pixels = x.permute(0, 2, 3, 1).reshape(batch, height, width, channels // 4, 2, 2)
     return pixels.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels // 4, 2 * height, 2 * width)

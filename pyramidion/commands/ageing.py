@@ -23,8 +23,8 @@ _HURRY: Final = {
     "PYRAMIDION_DRIFT_WAIT_S": "4",
     "PYRAMIDION_DRIFT_IMAGES": "30",
     "PYRAMIDION_DATASET_IMAGES": "300",
-    # Of a light that never comes back. A fifth would be some dozen parts, and what they happen to score would
-    # decide in the gate, at each try alike.
+    # Of a light that never comes back. A fifth would be a dozen of those held out, and what they happen to
+    # score would decide in the gate, at each try alike.
     "PYRAMIDION_DATASET_OLDEST": "0.1",
     "PYRAMIDION_TRAINING_NICE": "0",  # the line leaves the processor time enough
 }

@@ -1,6 +1,7 @@
 """The image store: what is read is what was written, or an error says why not, in every kind of store."""
 
 import hashlib
+import itertools
 import os
 import socket
 import time
@@ -55,11 +56,13 @@ def test_what_is_not_there_is_said_to_be_missing(store: ImageStore) -> None:
         store.get(MISSING)
 
 
-@pytest.mark.parametrize("patience_s", [60, 0], ids=["a quick disk", "a slow one"])
+@pytest.mark.parametrize("quick", [0, 3, 12, 100])
 def test_many_at_once_keep_their_order_and_their_errors(
-    store: ImageStore, patience_s: float, monkeypatch: pytest.MonkeyPatch
+    store: ImageStore, quick: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("db.imagestore._PATIENCE_S", patience_s)
+    """Wherever among them the disk gets slow."""
+    clock = itertools.chain([0.0] * (1 + quick), itertools.repeat(60.0))
+    monkeypatch.setattr("db.imagestore.monotonic", lambda: next(clock))
     blobs = [b"image %d" % number for number in range(20)]
     hashes = [hashlib.sha256(blob).hexdigest() for blob in blobs]
     assert store.put_many([*blobs, blobs[0]]) == [key_of(sha256) for sha256 in [*hashes, hashes[0]]]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from threading import Barrier
 from uuid import UUID, uuid4
 
@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import inspections, models, results
+from db import inspections, results
 from db.tables import Inspection, Station
 
 Accept = Callable[..., list[UUID]]
@@ -90,69 +90,6 @@ def test_known_ids_finds_those_accepted_among_many(sessions: sessionmaker[Sessio
     with sessions() as session:
         assert inspections.known_ids(session, [*ids, *(uuid4() for _ in range(1200))]) == set(ids)
         assert inspections.known_ids(session, []) == set()
-
-
-def test_overdue_counts_from_the_last_time_in_the_queue(
-    sessions: sessionmaker[Session],
-    accepted: Accept,
-    new_inspection: NewInspection,
-    new_result: NewResult,
-    model_version: str,
-) -> None:
-    with sessions.begin() as session:
-        models.set_champion(session, "tile", model_version, "tester", "test")
-    start = new_inspection().received_at
-    (late,) = accepted(received_at=start + 2 * SECOND)
-    (early,) = accepted(received_at=start)
-    (judged,) = accepted(received_at=start)
-    (queued,) = accepted(received_at=start)
-    with sessions.begin() as session:
-        results.record(session, [new_result(judged)])
-        inspections.mark_enqueued(session, [queued, judged, uuid4()], start + SECOND)
-
-    def overdue(after: timedelta, limit: int = 10) -> list[UUID]:
-        with sessions() as session:
-            return inspections.overdue(session, start + after, limit)
-
-    assert overdue(0 * SECOND) == []  # strictly before
-    assert overdue(SECOND) == [early]
-    assert overdue(2 * SECOND) == [early, queued]
-    assert overdue(3 * SECOND) == [early, queued, late]
-    assert overdue(3 * SECOND, limit=2) == [early, queued]
-
-
-def test_what_no_champion_can_judge_is_not_overdue(sessions: sessionmaker[Session], accepted: Accept) -> None:
-    accepted(product="gear")
-    with sessions() as session:
-        assert inspections.overdue(session, datetime.max.replace(tzinfo=UTC), 10) == []
-
-
-def test_attempts_are_counted_until_the_verdict(
-    sessions: sessionmaker[Session], accepted: Accept, new_result: NewResult
-) -> None:
-    (id_,) = accepted()
-    for expected, reason in enumerate([None, "worker died \0 \ud800", None], start=1):
-        with sessions.begin() as session:
-            assert inspections.begin_attempt(session, id_, reason) == expected
-    with sessions.begin() as session:
-        (waiting,) = inspections.waiting(session, [id_])
-        assert (waiting.attempts, waiting.last_error) == (3, "worker died \ufffd \ufffd")
-        results.record(session, [new_result(id_, attempts=3)])
-    with sessions.begin() as session:
-        assert inspections.begin_attempt(session, id_, None) == 0
-        assert inspections.begin_attempt(session, uuid4(), None) == 0
-        assert inspections.waiting(session, [id_]) == []
-
-
-def test_competing_attempts_are_each_counted(sessions: sessionmaker[Session], accepted: Accept) -> None:
-    (id_,) = accepted()
-
-    def attempt(_: int) -> int:
-        with sessions.begin() as session:
-            return inspections.begin_attempt(session, id_, None)
-
-    with ThreadPoolExecutor(4) as pool:
-        assert sorted(pool.map(attempt, range(12))) == list(range(1, 13))
 
 
 def test_counts_add_up_for_all_and_for_each(

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import inspections, results
+from db import attempts, inspections, results
 from db.tables import AnomalyMap, Attempt, Result
 
 Accept = Callable[..., list[UUID]]
@@ -77,7 +77,7 @@ def test_competing_workers_leave_one_verdict_each(
             start.wait(10)
             for id_ in mine[:3]:  # attempts of others move the locks about
                 with sessions.begin() as session:
-                    inspections.begin_attempt(session, id_, None)
+                    attempts.begin(session, id_, None)
             with sessions.begin() as session:
                 return results.record(session, [new_result(id_, worker=worker, map=MAP) for id_ in mine])
 
@@ -106,6 +106,7 @@ def test_an_unknown_inspection_or_model_gets_no_verdict(
         results.record(session, [new_result(id_, **judged)])
     with sessions() as session:
         assert inspections.counts(session).pending == 1
+        assert [one.inspection.id for one in attempts.waiting(session, [id_])] == [id_], "it is tried again"
 
 
 def test_a_reason_with_unkeepable_characters_is_kept_readable(

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import inspections
+from db import attempts, inspections
 from db.ids import uuid7
 from db.tables import Event, Inspection, Product
 
@@ -53,7 +53,7 @@ def test_naive_times_are_refused(
     with pytest.raises(ValueError, match="no time zone"), sessions.begin() as session:
         session.add(Product(name="p", created_at=naive))
     with pytest.raises(ValueError, match="no time zone"), sessions() as session:
-        inspections.overdue(session, naive, 1)
+        attempts.overdue(session, naive, 1)
     with pytest.raises(ValueError, match="without a zone"):
         new_inspection(captured_at=naive)
 

@@ -14,7 +14,7 @@ from redis import Redis
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import alarms, golden, golden_schedules, golden_trials, history, inspections, policies, results
+from db import alarms, attempts, golden, golden_schedules, golden_trials, history, policies, results
 from db.imagestore import ImageStore
 from db.settings import DatabaseSettings
 from db.tables import Alarm, Event, GoldenSchedule, GoldenTrial
@@ -232,7 +232,7 @@ def test_what_is_due_is_sent_once_by_two_clocks_and_found_again_when_its_message
         assert client.llen("score") == 1
     with runtime.sessions() as session:
         trials = golden_trials.newest(session)
-        assert len(inspections.waiting(session, [one.trial for one in trials])) == 2
+        assert len(attempts.waiting(session, [one.trial for one in trials])) == 2
     (sent,) = events(runtime, golden_trials.SENT)
     assert sent["why"].startswith("due ")
 

@@ -21,7 +21,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import alarms, events, history, inspections, models, policies, results, runs
+from db import alarms, attempts, events, history, models, policies, results, runs
 from db.ids import uuid7
 from db.imagestore import ImageStore, ImageStoreUnavailableError, key_of
 from db.matching import Filter
@@ -229,7 +229,7 @@ def test_images_of_a_product_without_a_model_wait_for_one(
     assert judge(runtime, Delivery(waiting + ready, QUEUED, redelivered=False)) == 1
     assert verdicts(runtime.sessions, waiting + ready) == [None, "ok"]
     with runtime.sessions() as session:
-        overdue = inspections.overdue(session, datetime.now(UTC) + timedelta(hours=1), 10)
+        overdue = attempts.overdue(session, datetime.now(UTC) + timedelta(hours=1), 10)
     assert overdue == []
 
 

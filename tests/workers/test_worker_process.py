@@ -16,7 +16,7 @@ from redis import Redis
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import inspections
+from db import attempts, inspections
 from db.tables import AnomalyMap, Result
 from workers import queue, sweep
 from workers.messages import messages
@@ -192,7 +192,7 @@ def test_the_sweeper_queues_again_only_what_has_left_the_queue(
     vanished = accept([make_picture(3)], received_at=long_ago - timedelta(minutes=1))
     assert sweep.sweep_once(sessions, settings) == 1
     with sessions() as session:
-        found = inspections.waiting(session, [*waiting, *vanished])
+        found = attempts.waiting(session, [*waiting, *vanished])
     assert {one.inspection.id for one in found if one.queued_again} == set(vanished)
     assert sweep.sweep_once(sessions, settings) == 0, "what was just queued again is not queued once more"
 
