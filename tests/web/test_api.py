@@ -19,7 +19,6 @@ from db.tables import Answered, Review
 from tests.forked import Process
 from tests.web.conftest import PASSWORD, Plant
 
-pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 Sessions = sessionmaker[Session]
 CONFIRM = {"verdict": "confirm"}
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import inspections, models, tokens
+from db import attempts, models, tokens
 from db.ids import uuid7
 from db.imagestore import ImageStore, open_image_store
 from db.settings import DatabaseSettings
@@ -19,7 +19,6 @@ from db.tables import Attempt, Event, Inspection
 from tests.web.conftest import part_image
 from web.upload import uploads
 
-pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # no query differs here
 Sessions = sessionmaker[Session]
 AT = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
 AT_TEXT = "2026-03-01T06:00:00+00:00"
@@ -263,12 +262,12 @@ def test_without_room_or_far_behind_the_station_keeps_its_images(
     monkeypatch.setattr(ImageStore, "free_bytes", lambda _: 10**12)
     assert rows(sessions) == []
 
-    monkeypatch.setattr(inspections, "oldest_waiting", lambda _: datetime.now(UTC) - timedelta(hours=1))
+    monkeypatch.setattr(attempts, "oldest", lambda _: datetime.now(UTC) - timedelta(hours=1))
     answers = [send(station, [part_image(seed)], [GOOD]) for seed in (1, 2)]
     assert [answer.status_code for answer in answers] == [202, 503], "slowly, but it goes on"
     assert 1 <= int(answers[1].headers["retry-after"]) <= 10
     assert "PYRAMIDION_BACKLOG_MAX_S" in answers[1].json()["detail"]
-    monkeypatch.setattr(inspections, "oldest_waiting", lambda _: None)
+    monkeypatch.setattr(attempts, "oldest", lambda _: None)
     assert send(station, [part_image(2)], [GOOD]).status_code == 202
 
 
