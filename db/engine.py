@@ -28,14 +28,19 @@ def make_engine(settings: DatabaseSettings, *, hot: bool = False) -> Engine:
     url = settings.url()
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(settings)
+    return _postgresql_engine(settings, hot=hot)
+
+
+def _postgresql_engine(settings: DatabaseSettings, *, hot: bool = False, by_keys: bool = False) -> Engine:
     try:
         engine = create_engine(
-            url,
+            settings.url(),
             json_serializer=to_json,
             hide_parameters=True,  # maps and serials have no place in an error's text
             pool_size=settings.database_pool_size,
             pool_use_lifo=True,  # the one that was used last has the most prepared, and needs no ping
             connect_args={"connect_timeout": 10, "application_name": "pyramidion"},
+            **({"isolation_level": "AUTOCOMMIT"} if by_keys else {}),
         )
     except ImportError as error:
         raise SettingsError(
@@ -43,7 +48,7 @@ def make_engine(settings: DatabaseSettings, *, hot: bool = False) -> Engine:
         ) from None
     from db import postgresql  # noqa: PLC0415  # psycopg is an extra
 
-    postgresql.set_up(engine, hot=hot)
+    postgresql.set_up(engine, hot=hot, by_keys=by_keys)
     return engine
 
 
@@ -54,6 +59,19 @@ def session_factory(engine: Engine, *, read_only: bool = False) -> sessionmaker[
     it short; a `read_only` one takes none, never waits, and refuses writes (on PostgreSQL as well).
     """
     return sessionmaker(reading(engine) if read_only else engine, expire_on_commit=False)
+
+
+def key_sessions(settings: DatabaseSettings, engine: Engine) -> sessionmaker[Session]:
+    """Make sessions that read some rows by their keys, as within one_by_one(), and ask nothing besides.
+
+    On PostgreSQL they have connections of their own, which are set up so once, and neither begin nor commit:
+    each statement sees what is committed by then, as it would in a transaction. They refuse writes. On SQLite
+    they are those of `engine` that only read.
+    """
+    if engine.dialect.name != "postgresql":
+        return session_factory(engine, read_only=True)
+    own = _postgresql_engine(settings, by_keys=True)
+    return sessionmaker(own, expire_on_commit=False, info={_ONE_BY_ONE: True})
 
 
 def reading(engine: Engine) -> Engine:

@@ -23,11 +23,20 @@ class _Connection(psycopg.Connection[Any]):
             super().rollback()
 
 
-def set_up(engine: Engine, *, hot: bool) -> None:
+_BY_KEYS: Final = {  # as db.engine.one_by_one says it for a part of a transaction
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "plan_cache_mode": "force_custom_plan",
+    "default_transaction_read_only": "on",
+}
+
+
+def set_up(engine: Engine, *, hot: bool, by_keys: bool) -> None:
     """Let the engine connect so; `hot` prepares statements, which PostgreSQL may plan once for all values.
 
     That serves who asks the same few things by their keys many times a second, and nobody who filters: the
     plan for no value in particular may take seconds where that for the one at hand takes a millisecond.
+    `by_keys` is for db.engine.key_sessions.
     """
 
     def connect(_dialect: Any, _entry: ConnectionPoolEntry, given: list[Any], named: dict[str, Any]) -> Any:
@@ -35,6 +44,8 @@ def set_up(engine: Engine, *, hot: bool) -> None:
 
     event.listen(engine, "do_connect", connect)
     event.listen(engine, "connect", _answer_at_once)
+    if by_keys:
+        event.listen(engine, "connect", _look_up)
     event.listen(engine, "connect", _note_use)
     event.listen(engine, "checkin", _note_use)
     event.listen(engine, "checkout", _Ping(engine))
@@ -46,6 +57,13 @@ def _answer_at_once(connection: Any, _entry: ConnectionPoolEntry) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET max_parallel_workers_per_gather = 0")
         cursor.execute("SET jit = off")
+    connection.commit()
+
+
+def _look_up(connection: Any, _entry: ConnectionPoolEntry) -> None:
+    with connection.cursor() as cursor:
+        for name, value in _BY_KEYS.items():
+            cursor.execute(f"SET {name} = {value}")
     connection.commit()
 
 

@@ -236,7 +236,7 @@ def _identify(site: Site, request: Request, *, looks_on: bool = False) -> Princi
 
 
 def _person(site: Site, cookie: str, *, looks_on: bool) -> Principal | None:
-    with site.reading() as session:
+    with site.looking_up() as session:
         found = logins.find(session, cookie, *site.settings.login_lasts())
     if found is None:
         return None
@@ -258,7 +258,7 @@ def _person(site: Site, cookie: str, *, looks_on: bool) -> Principal | None:
 
 
 def _machine(site: Site, text: str) -> Principal:
-    with site.reading() as session:
+    with site.looking_up() as session:
         token = tokens.find(session, text)
     if token is None:
         raise NotLoggedInError(

@@ -69,7 +69,7 @@ def create_app(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
         app.state.live.close()
-        site.engine.dispose()
+        site.close()
 
     app = FastAPI(
         title="Pyramidion",

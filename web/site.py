@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse
 
 from db import users
 from db.again import again
-from db.engine import READ_ONLY, make_engine, session_factory
+from db.engine import READ_ONLY, key_sessions, make_engine, session_factory
 from db.imagestore import ImageStore, open_image_store
 from db.settings import DatabaseSettings
 from web import once, wording
@@ -36,6 +36,7 @@ class Site:
 
     engine: Engine  # its transactions are read-only
     sessions: sessionmaker[Session]
+    keys: sessionmaker[Session]  # which look up some rows
     acts: sessionmaker[Session]  # which write
     store: ImageStore
     home: Path
@@ -48,10 +49,22 @@ class Site:
     offered: Offered = field(default_factory=Offered)
     exporting: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(EXPORTS_AT_ONCE))
 
+    def close(self) -> None:
+        """Close the connections to the database."""
+        self.engine.dispose()
+        with self.keys() as session:
+            session.get_bind().engine.dispose()
+
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Give a session whose rows stay readable afterwards."""
         with self.sessions.begin() as session:
+            yield session
+
+    @contextmanager
+    def looking_up(self) -> Iterator[Session]:
+        """The same for some rows that are found by their keys: db.engine.key_sessions."""
+        with self.keys.begin() as session:
             yield session
 
     @contextmanager
@@ -106,6 +119,7 @@ def open_site(settings: WebSettings, database: DatabaseSettings, *, is_local: bo
     return Site(
         engine=engine.execution_options(**{READ_ONLY: True}),
         sessions=session_factory(engine, read_only=True),
+        keys=key_sessions(database, engine),
         acts=session_factory(engine),
         store=open_image_store(database),
         home=database.home,

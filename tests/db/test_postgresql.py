@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from psycopg.pq import TransactionStatus
 from pydantic import SecretStr
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from capture.images import Limits
 from capture.intake import Intake
 from capture.settings import CaptureSettings
 from db import postgresql
-from db.engine import make_engine, session_factory
+from db.engine import key_sessions, make_engine, one_by_one, session_factory
 from db.ids import uuid7
 from db.imagestore import open_image_store
 from db.settings import DatabaseSettings
@@ -63,6 +64,29 @@ def test_reading_still_refuses_writes_and_an_error_spoils_nothing(opened: Engine
         session.execute(text("INSERT INTO products (name, created_at) VALUES ('p', now())"))
     with reading() as session:
         assert session.execute(text("SELECT count(*) FROM products")).scalar_one() == 0
+
+
+def test_who_looks_up_rows_by_their_keys_asks_nothing_besides_and_cannot_write(
+    opened: Engine, settings: DatabaseSettings
+) -> None:
+    sessions = key_sessions(settings, opened)
+    with sessions() as session:
+        own = session.get_bind().engine
+    asked: list[str] = []
+    event.listen(own, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    try:
+        with sessions.begin() as session, one_by_one(session):
+            told = [session.scalar(text(f"SHOW {name}")) for name in postgresql._BY_KEYS]
+            idle = session.connection().connection.driver_connection.info.transaction_status  # type: ignore[union-attr]
+        assert told == list(postgresql._BY_KEYS.values())
+        assert len(asked) == len(told), "no settings for one_by_one"
+        assert idle == TransactionStatus.IDLE, "and no transaction, which is begun and ended"
+        with pytest.raises(DBAPIError, match="read-only"), sessions.begin() as session:
+            session.execute(text("DELETE FROM products"))
+        with sessions.begin() as session:
+            assert session.scalar(text("SELECT 1")) == 1
+    finally:
+        own.dispose()
 
 
 def test_a_connection_that_died_while_it_rested_is_replaced_unseen(

@@ -6,7 +6,6 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from db import distribution, history, lineage
-from db.engine import one_by_one
 from db.history import Detail, Row
 from db.imagestore import ImageStore, ImageStoreError
 from db.lineage import Lineage, Reign
@@ -43,12 +42,7 @@ class Facts:
 
 
 def gather(session: Session, id_: UUID) -> Facts:
-    """Raises UnknownInspectionError."""
-    with one_by_one(session):  # once for all of it: each time is two more questions
-        return _gathered(session, id_)
-
-
-def _gathered(session: Session, id_: UUID) -> Facts:
+    """`session` should be one of db.engine.key_sessions. Raises UnknownInspectionError."""
     detail = history.inspection(session, id_)
     part, result = detail.inspection, detail.result
     older, newer = history.neighbours(session, part)

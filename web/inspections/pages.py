@@ -27,7 +27,7 @@ def newest(request: Request, site: Here, who: Who) -> HTMLResponse:
     wanted = filters.read(request.query_params, filters.Wanted)
     asked = wanted.filter()
     is_first = wanted.after is None and wanted.before is None
-    with site.reading() as session:
+    with site.looking_up() as session:
         part = lists.part(session, asked, ROWS[wanted.view], wanted.after, wanted.before)
         made_of = site.counts.of(session, asked, is_first=is_first)
         verdicts = made_of
@@ -56,14 +56,14 @@ def find(
     site: Here, part: Annotated[str, Query(max_length=LONGEST_NAME, pattern=KEEPABLE)] = ""
 ) -> RedirectResponse:
     """Lead from a serial, a lot or the beginning of an id to the part, or to a list of them."""
-    with site.reading() as session:
+    with site.looking_up() as session:
         return RedirectResponse(finding.address_of(session, part), 303)
 
 
 @router.api_route("/inspections/{id_}", methods=["GET", "HEAD"], dependencies=[needs(Permission.READ)])
 def inspection(id_: UUID, request: Request, site: Here, who: Who) -> HTMLResponse:
     """Show all there is about an inspection."""
-    with site.reading() as session:
+    with site.looking_up() as session:
         facts = detail.gather(session, id_)
         replayed = replays.of(session, id_)
         review_form = reviewing.form(session, facts.detail, who)
