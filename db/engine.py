@@ -15,7 +15,7 @@ from db.settings import DatabaseSettings, SettingsError
 from db.types import to_json
 
 READ_ONLY = "pyramidion_read_only"  # execution option, see reading()
-_ONE_BY_ONE = "one_by_one"  # in a session's info, while it is within one_by_one()
+_ONE_BY_ONE = "one_by_one"  # in a session's info, within one_by_one(), or always: key_sessions()
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 
 

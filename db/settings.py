@@ -88,7 +88,8 @@ class DatabaseSettings(Settings):
         default=5,
         ge=1,
         le=100,
-        description="Database connections that one process keeps open, a scoring worker and the page twice as many.",
+        description="Database connections that one process keeps open, a scoring worker and the page twice "
+        "as many; under load up to ten more of either kind.",
     )
     postgres_bin: Path | None = Field(
         default=None,

@@ -52,8 +52,7 @@ class Site:
     def close(self) -> None:
         """Close the connections to the database."""
         self.engine.dispose()
-        with self.keys() as session:
-            session.get_bind().engine.dispose()
+        self.keys.kw["bind"].dispose()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
