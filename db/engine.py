@@ -15,6 +15,9 @@ from db.settings import DatabaseSettings, SettingsError
 from db.types import to_json
 
 READ_ONLY = "pyramidion_read_only"  # execution option, see reading()
+_BY_KEYS = {"enable_hashjoin": "off", "enable_mergejoin": "off", "plan_cache_mode": "force_custom_plan"}
+_USUAL = {"enable_hashjoin": "on", "enable_mergejoin": "on", "plan_cache_mode": "auto"}
+_PLANNER = text("SELECT " + ", ".join(f"set_config('{name}', :{name}, true)" for name in _BY_KEYS))
 _ONE_BY_ONE = "one_by_one"  # in a session's info, within one_by_one(), or always: key_sessions()
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 
@@ -48,7 +51,8 @@ def _postgresql_engine(settings: DatabaseSettings, *, hot: bool = False, by_keys
         ) from None
     from db import postgresql  # noqa: PLC0415  # psycopg is an extra
 
-    postgresql.set_up(engine, hot=hot, by_keys=by_keys)
+    also = {**_BY_KEYS, "default_transaction_read_only": "on"} if by_keys else {}
+    postgresql.set_up(engine, hot=hot, also=also)
     return engine
 
 
@@ -98,17 +102,13 @@ def one_by_one(session: Session) -> Iterator[None]:
     if dialect_of(session) != "postgresql" or _ONE_BY_ONE in session.info:
         yield
         return
-    planner = text(
-        "SELECT set_config('enable_hashjoin', :joins, true), set_config('enable_mergejoin', :joins, true), "
-        "set_config('plan_cache_mode', :plans, true)"
-    )
-    session.execute(planner, {"joins": "off", "plans": "force_custom_plan"})  # which knows the values
+    session.execute(_PLANNER, _BY_KEYS)  # a custom plan knows the values
     session.info[_ONE_BY_ONE] = True
     try:
         yield
     finally:
         del session.info[_ONE_BY_ONE]
-    session.execute(planner, {"joins": "on", "plans": "auto"})
+    session.execute(_PLANNER, _USUAL)
 
 
 def _sqlite_engine(settings: DatabaseSettings) -> Engine:

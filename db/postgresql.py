@@ -1,6 +1,7 @@
 """Connections to PostgreSQL that cost no more than what is asked over them. Needs psycopg; see ADR 0043."""
 
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 import psycopg
@@ -23,48 +24,33 @@ class _Connection(psycopg.Connection[Any]):
             super().rollback()
 
 
-_BY_KEYS: Final = {  # as db.engine.one_by_one says it for a part of a transaction
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "plan_cache_mode": "force_custom_plan",
-    "default_transaction_read_only": "on",
-}
+# With many partitions PostgreSQL takes short questions for long ones: starting parallel workers and compiling
+# expressions then takes 10 to 100 times as long as the answer.
+_AT_ONCE: Final = {"max_parallel_workers_per_gather": "0", "jit": "off"}
 
 
-def set_up(engine: Engine, *, hot: bool, by_keys: bool) -> None:
+def set_up(engine: Engine, *, hot: bool, also: Mapping[str, str]) -> None:
     """Let the engine connect so; `hot` prepares statements, which PostgreSQL may plan once for all values.
 
     That serves who asks the same few things by their keys many times a second, and nobody who filters: the
     plan for no value in particular may take seconds where that for the one at hand takes a millisecond.
-    `by_keys` is for db.engine.key_sessions.
+    `also` are settings of PostgreSQL that each connection begins with.
     """
 
     def connect(_dialect: Any, _entry: ConnectionPoolEntry, given: list[Any], named: dict[str, Any]) -> Any:
         return _Connection.connect(*given, prepare_threshold=5 if hot else None, **named)
 
+    def begin_with(connection: Any, _entry: ConnectionPoolEntry) -> None:
+        with connection.cursor() as cursor:
+            for name, value in {**_AT_ONCE, **also}.items():
+                cursor.execute(f"SET {name} = {value}")
+        connection.commit()
+
     event.listen(engine, "do_connect", connect)
-    event.listen(engine, "connect", _answer_at_once)
-    if by_keys:
-        event.listen(engine, "connect", _look_up)
+    event.listen(engine, "connect", begin_with)
     event.listen(engine, "connect", _note_use)
     event.listen(engine, "checkin", _note_use)
     event.listen(engine, "checkout", _Ping(engine))
-
-
-def _answer_at_once(connection: Any, _entry: ConnectionPoolEntry) -> None:
-    # With many partitions PostgreSQL takes short questions for long ones: starting parallel workers and
-    # compiling expressions then takes 10 to 100 times as long as the answer.
-    with connection.cursor() as cursor:
-        cursor.execute("SET max_parallel_workers_per_gather = 0")
-        cursor.execute("SET jit = off")
-    connection.commit()
-
-
-def _look_up(connection: Any, _entry: ConnectionPoolEntry) -> None:
-    with connection.cursor() as cursor:
-        for name, value in _BY_KEYS.items():
-            cursor.execute(f"SET {name} = {value}")
-    connection.commit()
 
 
 def _note_use(_connection: Any, entry: ConnectionPoolEntry) -> None:

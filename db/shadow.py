@@ -7,11 +7,10 @@ is tried (`begin`), and leave together with what the challenger said of them (`r
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, bindparam, delete, false, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, false, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from db import clock, rescores, review_queue
@@ -24,6 +23,12 @@ from db.tables import CHALLENGER, GoldenTrial, Inspection, ModelAlias, ModelVers
 
 _RANDOM_BITS: Final = 62  # of an id: db.ids.uuid7
 _LONGEST: Final = 1000  # inspections that wait, where fewer suffice for a decision
+_BESIDE: Final = (  # who scores beside a `model`, and the share of what it judges
+    select(ModelAlias.model_version, Policy.shadow_share)
+    .join(ModelVersion, ModelVersion.product == ModelAlias.product)
+    .outerjoin(Policy, Policy.product == ModelAlias.product)
+    .where(ModelVersion.id == bindparam("model"), ModelAlias.alias == CHALLENGER)
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def offer(session: Session, judged: Sequence[NewResult]) -> None:
     model = next((one.model_version for one in judged if one.model_version is not None), None)
     if model is None:
         return
-    beside = session.execute(_beside(), {"model": model}).one_or_none()
+    beside = session.execute(_BESIDE, {"model": model}).one_or_none()
     if beside is None:
         return
     share: float | None = beside[1]
@@ -66,17 +71,6 @@ def offer(session: Session, judged: Sequence[NewResult]) -> None:
         {"inspection_id": id_, "model_version": beside[0], "tries": 0} for id_ in ids if id_ not in golden
     ]
     insert_missing(session, Shadow, Shadow.inspection_id, rows)
-
-
-@cache
-def _beside() -> Select[str, float]:
-    """Select who scores beside a `model`, and the share of what it judges."""
-    return (
-        select(ModelAlias.model_version, Policy.shadow_share)
-        .join(ModelVersion, ModelVersion.product == ModelAlias.product)
-        .outerjoin(Policy, Policy.product == ModelAlias.product)
-        .where(ModelVersion.id == bindparam("model"), ModelAlias.alias == CHALLENGER)
-    )
 
 
 def challengers(session: Session) -> list[ModelAlias]:
