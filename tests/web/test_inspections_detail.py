@@ -25,6 +25,7 @@ def test_the_score_stands_among_those_of_the_parts_before_it(page: httpx.Client,
         other_model = hashlib.sha256(manifest.encode()).hexdigest()
         models.register(session, other_model, "tile", manifest, "0" * 64, 7)
     plant.judge(old, "ok", model_version=other_model)  # whose scores don't compare
+    plant.judge(plant.accept(product="cube"), "ok", model_version=other_model)  # nor another product's
     shown = plant.inspect("ng")
     plant.inspect("ok")  # later
     text = page.get(f"/inspections/{shown}").text
